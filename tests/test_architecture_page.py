@@ -13,7 +13,7 @@ from typing import Any
 
 from docs.packages import FLOORS, files_of, picture
 from tests.cases import each
-from tests.enrollment.conftest import Desk
+from tests.enrollment.conftest import Organization
 from tests.keys import RSA_KEYS
 
 import pyade
@@ -121,8 +121,8 @@ def test_a_device_record_takes_the_way_that_the_page_tells() -> None:
 def test_a_mac_takes_the_way_that_the_page_tells() -> None:
     authority = DeviceAuthority.generate()
     signer = Signer.self_signed("Contoso MDM", private_key=RSA_KEYS[0], now=NOW)
-    desk = Desk(kind="sync", authority=authority, mac=authority.issue(), signer=signer)
-    service, body = desk.service(), desk.signed()
+    organization = Organization(kind="sync", authority=authority, mac=authority.issue(), signer=signer)
+    service, body = organization.service(), organization.signed()
     calls = called(lambda: service.enroll(body))
     told = walk("One Mac")
     assert len(told) > 10

@@ -1,4 +1,4 @@
-"""Assigning against the fake service, through every driver: nothing is sent twice, nothing is forgotten."""
+"""Assignment with the fake service, through every driver: nothing is sent twice, no device is forgotten."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DETAILS = "POST /devices"
 KIOSK = EnrollmentProfile(name="Kiosk", url="https://mdm.contoso.example/kiosk")
 
 
-def adds_up(report: AssignReport, total: int) -> bool:
+def check_totals(report: AssignReport, total: int) -> bool:
     return report.total == total
 
 
@@ -34,15 +34,15 @@ def chunks(world: World) -> list[int]:
     return [len(record.body["devices"]) for record in world.apple.requests if record.endpoint == ASSIGN]
 
 
-def test_the_default_goes_to_every_mac_once(world: World, profile: EnrollmentProfile) -> None:
-    """2,500 Macs in chunks of 1,000, other devices counted, and nothing is left to send afterwards."""
+def test_default_is_assigned_to_each_mac_once(world: World, profile: EnrollmentProfile) -> None:
+    """2,500 Macs in chunks of 1,000, other devices counted, and nothing left to send afterwards."""
     macs = world.fleet(2_500)
     world.fleet(5, family="iPad")
     report = world.run(profile)
     (uuid,) = report.defined
     assert report.counts == {DeviceResult.SUCCESS: 2_500}
     assert (report.plan.not_macs, report.plan.reasons) == (5, {Reason.NO_PROFILE: 2_500})
-    assert adds_up(report, 2_505)
+    assert check_totals(report, 2_505)
     assert report.is_complete
     assert report.next_due_at is None
     assert chunks(world) == [1_000, 1_000, 500]
@@ -54,7 +54,7 @@ def test_the_default_goes_to_every_mac_once(world: World, profile: EnrollmentPro
     world.apple.clear_requests()
     again = world.run()
     assert (again.plan.satisfied, again.results, again.defined) == (2_500, {}, ())
-    assert adds_up(again, 2_505)
+    assert check_totals(again, 2_505)
     assert world.later(minutes=15).sync().is_complete
     assert world.run(profile).plan.satisfied == 2_500
     assert (world.requests(ASSIGN), world.requests(DEFINE)) == (0, 0)
@@ -64,11 +64,11 @@ def test_without_a_default_nothing_is_sent(world: World) -> None:
     world.fleet(2)
     report = world.run()
     assert (report.plan.without_profile, report.results) == (2, {})
-    assert adds_up(report, 2)
+    assert check_totals(report, 2)
     assert world.requests(DEFINE) == 0
 
 
-def test_a_profile_is_defined_only_when_a_device_needs_it(world: World, profile: EnrollmentProfile) -> None:
+def test_profile_is_defined_only_when_a_device_needs_it(world: World, profile: EnrollmentProfile) -> None:
     assert world.run(profile).defined == ()
     assert world.store.default_profile("hq") == profile
     world.fleet(1)
@@ -90,7 +90,9 @@ def test_devices_move_to_the_default_when_its_content_changes(
     assert set(world.listed().values()) == {("assigned", before)}
 
 
-def test_what_apple_does_not_see_needs_no_new_profile(world: World, profile: EnrollmentProfile) -> None:
+def test_change_that_apple_does_not_see_defines_no_new_profile(
+    world: World, profile: EnrollmentProfile
+) -> None:
     """The store keeps the new description; Macs would get the same."""
     world.fleet(1)
     world.run(profile)
@@ -101,12 +103,12 @@ def test_what_apple_does_not_see_needs_no_new_profile(world: World, profile: Enr
     assert defined.profile == described
 
 
-def test_a_profile_that_was_picked_by_hand_stays(world: World, profile: EnrollmentProfile) -> None:
-    """Neither the default nor its change overwrites it, also after syncs have told Apple's side of it."""
+def test_picked_profile_is_kept(world: World, profile: EnrollmentProfile) -> None:
+    """Neither the default nor its change overwrites it, also after syncs have read Apple's records."""
     kiosk, *others = world.fleet(3)
     report = world.assign(KIOSK, [kiosk])
     (uuid,) = report.defined
-    assert adds_up(report, 1)
+    assert check_totals(report, 1)
     for default in (profile, attrs.evolve(profile, department="Sales")):
         world.run(default)
         assert world.listed()[kiosk] == ("assigned", uuid)
@@ -118,8 +120,10 @@ def test_a_profile_that_was_picked_by_hand_stays(world: World, profile: Enrollme
     assert (again.plan.satisfied, again.results, again.defined) == (1, {}, ())
 
 
-def test_the_default_picked_by_hand_is_a_choice_of_its_own(world: World, profile: EnrollmentProfile) -> None:
-    """Equal content is defined apart, so that a later change of the default leaves the picked Mac alone."""
+def test_default_picked_for_a_mac_is_separate_from_the_default(
+    world: World, profile: EnrollmentProfile
+) -> None:
+    """Equal content is defined separately, so that a change of the default does not affect the picked Mac."""
     picked, other = world.fleet(2)
     world.run(profile)
     (uuid,) = world.assign(profile, [picked]).defined
@@ -129,9 +133,7 @@ def test_the_default_picked_by_hand_is_a_choice_of_its_own(world: World, profile
 
 
 @pytest.mark.lesson(16)
-def test_a_profile_that_was_removed_in_the_portal_is_given_again(
-    world: World, profile: EnrollmentProfile
-) -> None:
+def test_profile_removed_in_the_portal_is_assigned_again(world: World, profile: EnrollmentProfile) -> None:
     """Assigning to the same server again removes the profile and keeps its id: each Mac gets its own back."""
     picked, other = world.fleet(2)
     world.assign(KIOSK, [picked])
@@ -147,13 +149,13 @@ def test_a_profile_that_was_removed_in_the_portal_is_given_again(
 
 
 @pytest.mark.lesson(17)
-def test_a_device_that_left_and_came_back_starts_afresh(world: World, profile: EnrollmentProfile) -> None:
+def test_returned_device_starts_without_its_old_choice(world: World, profile: EnrollmentProfile) -> None:
     (serial,) = world.fleet(1)
     world.assign(KIOSK, [serial])
     world.later(minutes=30)
     world.apple.unassign([serial])
     world.sync()
-    assert adds_up(world.run(profile), 0)
+    assert check_totals(world.run(profile), 0)
     world.later(minutes=30)
     world.apple.assign("hq", [serial])
     world.sync()
@@ -171,10 +173,8 @@ WAIT = {
 
 @pytest.mark.parametrize("word", WAIT)
 @pytest.mark.lesson(26, 30)
-def test_a_device_that_failed_is_tried_again_when_its_time_has_come(
-    world: World, profile: EnrollmentProfile, word: str
-) -> None:
-    """A success with failures inside is none; earlier runs leave the device alone."""
+def test_failed_device_is_retried_at_its_time(world: World, profile: EnrollmentProfile, word: str) -> None:
+    """A success with failures inside is a failure; earlier runs do not send the device."""
     good, bad = world.fleet(2)
     how, wait = WAIT[word]
     world.apple.faults.device_result([bad], None if how else word)
@@ -190,7 +190,7 @@ def test_a_device_that_failed_is_tried_again_when_its_time_has_come(
         assert (waiting.plan.waiting, waiting.results) == (1, {})
         assert waiting.next_due_at == world.clock() + timedelta(seconds=1)
         assert not waiting.is_complete
-        assert adds_up(waiting, 2)
+        assert check_totals(waiting, 2)
         assert world.requests(ASSIGN) == 0
         world.later(seconds=1)
     again = world.run()
@@ -199,7 +199,7 @@ def test_a_device_that_failed_is_tried_again_when_its_time_has_come(
     assert again.is_complete
 
 
-def test_a_throttled_device_follows_apples_wait(world: World, profile: EnrollmentProfile) -> None:
+def test_throttled_device_waits_as_long_as_apple_says(world: World, profile: EnrollmentProfile) -> None:
     (serial,) = world.fleet(1)
     until = world.clock() + timedelta(hours=2)
     world.apple.faults.throttle([serial], until)
@@ -213,8 +213,8 @@ def test_a_throttled_device_follows_apples_wait(world: World, profile: Enrollmen
 
 
 @pytest.mark.lesson(21)
-def test_a_device_that_is_not_accessible_is_not_tried_again(world: World, profile: EnrollmentProfile) -> None:
-    """Its queue ends until Apple lists it again."""
+def test_inaccessible_device_is_not_retried(world: World, profile: EnrollmentProfile) -> None:
+    """It is not sent until Apple lists it again."""
     (serial,) = world.fleet(1)
     world.apple.unassign([serial], announce=False)
     report = world.run(profile)
@@ -222,7 +222,7 @@ def test_a_device_that_is_not_accessible_is_not_tried_again(world: World, profil
     assert report.next_due_at is None
     again = world.later(days=3).run()
     assert (again.plan.unreachable, again.results) == (1, {})
-    assert adds_up(again, 1)
+    assert check_totals(again, 1)
     world.later(minutes=5)
     world.apple.assign("hq", [serial])
     world.later(minutes=5).sync()
@@ -230,8 +230,8 @@ def test_a_device_that_is_not_accessible_is_not_tried_again(world: World, profil
 
 
 @pytest.mark.lesson(25)
-def test_an_error_in_the_middle_leaves_the_rest_due(world: World, profile: EnrollmentProfile) -> None:
-    """The first chunk is kept, the second is unknown, the third was never sent: both come in the next run."""
+def test_error_in_the_middle_leaves_the_rest_due(world: World, profile: EnrollmentProfile) -> None:
+    """The first chunk is stored, the second unknown, the third never sent: the next run sends both."""
     world.fleet(2_500)
     world.apple.script(ASSIGN, None, *[Fault.rate_limited(7_200)] * 20)
     with pytest.raises(RateLimitError) as failure:
@@ -246,12 +246,12 @@ def test_an_error_in_the_middle_leaves_the_rest_due(world: World, profile: Enrol
     world.apple.script(ASSIGN)
     report = world.run()
     assert (report.plan.satisfied, len(report.results), report.is_complete) == (1_000, 1_500, True)
-    assert adds_up(report, 2_500)
+    assert check_totals(report, 2_500)
     assert world.listed() == world.at_apple()
 
 
-def test_what_was_asked_for_by_hand_survives_an_error(world: World, profile: EnrollmentProfile) -> None:
-    """Terms that nobody accepted stop the request; the next run gives each Mac what was picked for it."""
+def test_picked_profiles_survive_an_error(world: World, profile: EnrollmentProfile) -> None:
+    """Unaccepted terms stop the request; the next run gives each Mac its picked profile."""
     picked, other = world.fleet(2)
     world.apple.script(ASSIGN, Fault.refused("T_C_NOT_SIGNED"))
     with pytest.raises(TermsError):
@@ -268,8 +268,8 @@ def test_what_was_asked_for_by_hand_survives_an_error(world: World, profile: Enr
     assert world.listed()[other] == ("assigned", *report.defined)
 
 
-def test_a_choice_during_a_cooldown_waits_for_its_end(world: World, profile: EnrollmentProfile) -> None:
-    """Asking by hand does not extend the throttling; the newest choice counts when it is over."""
+def test_profile_picked_during_a_cooldown_waits_for_its_end(world: World, profile: EnrollmentProfile) -> None:
+    """An explicit request does not extend the throttling; the newest choice counts when it is over."""
     (serial,) = world.fleet(1)
     world.apple.faults.device_result([serial], "FAILED")
     world.run(profile)
@@ -283,7 +283,7 @@ def test_a_choice_during_a_cooldown_waits_for_its_end(world: World, profile: Enr
     assert world.listed()[serial] == ("assigned", *report.defined)
 
 
-def test_the_newest_choice_counts_while_apple_still_shows_another(world: World) -> None:
+def test_newest_choice_counts_while_apple_still_shows_another(world: World) -> None:
     (serial,) = world.fleet(1)
     world.assign(KIOSK, [serial])
     other = attrs.evolve(KIOSK, name="Lobby")
@@ -296,7 +296,7 @@ def test_the_newest_choice_counts_while_apple_still_shows_another(world: World) 
     assert world.listed()[serial] == ("assigned", lobby)
 
 
-def test_a_wait_begins_when_the_answer_has_come(world: World, profile: EnrollmentProfile) -> None:
+def test_wait_begins_with_the_response(world: World, profile: EnrollmentProfile) -> None:
     """Apple counts from its answer, and a request can take minutes."""
     (serial,) = world.fleet(1)
     world.apple.faults.device_result([serial], "FAILED")
@@ -305,7 +305,7 @@ def test_a_wait_begins_when_the_answer_has_come(world: World, profile: Enrollmen
     assert world.run(profile).next_due_at == began_at + timedelta(hours=24, seconds=20)
 
 
-def test_a_lost_answer_is_read_back(world: World, profile: EnrollmentProfile) -> None:
+def test_lost_response_is_replaced_by_reading_the_details(world: World, profile: EnrollmentProfile) -> None:
     world.fleet(3)
     world.apple.script(ASSIGN, Fault.dropped(effect=True))
     report = world.run(profile)
@@ -314,8 +314,8 @@ def test_a_lost_answer_is_read_back(world: World, profile: EnrollmentProfile) ->
     assert world.listed() == world.at_apple()
 
 
-def test_what_a_lost_answer_left_undone_is_known_per_device(world: World, profile: EnrollmentProfile) -> None:
-    """One Mac was assigned before the answer was lost, the other was not, and the second try failed."""
+def test_effect_of_a_lost_response_is_known_per_device(world: World, profile: EnrollmentProfile) -> None:
+    """One Mac was assigned before the response was lost, the other was not, and the second attempt failed."""
     good, bad = world.fleet(2)
     world.apple.faults.device_result([bad], "FAILED")
     world.apple.script(ASSIGN, Fault.dropped(effect=True), Fault.refused("ACCESS_DENIED"))
@@ -326,7 +326,7 @@ def test_what_a_lost_answer_left_undone_is_known_per_device(world: World, profil
     assert (report.plan.satisfied, report.results) == (1, {bad: DeviceResult.SUCCESS})
 
 
-def test_the_earliest_of_several_waits_is_reported(world: World, profile: EnrollmentProfile) -> None:
+def test_earliest_of_several_waits_is_reported(world: World, profile: EnrollmentProfile) -> None:
     first, second = world.fleet(2)
     for serial in (first, second):
         world.later(hours=1)
@@ -337,10 +337,8 @@ def test_the_earliest_of_several_waits_is_reported(world: World, profile: Enroll
     assert waiting.next_due_at == world.clock() + timedelta(hours=23)
 
 
-def test_an_outcome_that_cannot_be_read_back_is_not_sent_again(
-    world: World, profile: EnrollmentProfile
-) -> None:
-    """Apple's success counts until its next word on the device."""
+def test_success_that_cannot_be_read_back_is_not_sent_again(world: World, profile: EnrollmentProfile) -> None:
+    """Apple's success counts until Apple next reports the device."""
     (serial,) = world.fleet(1)
     world.apple.script(DETAILS, Fault.refused("ACCESS_DENIED"))
     report = world.run(profile)
@@ -353,7 +351,7 @@ def test_an_outcome_that_cannot_be_read_back_is_not_sent_again(
     assert world.run().plan.satisfied == 1
 
 
-def test_a_profile_that_apple_lost_is_defined_once_more(world: World, profile: EnrollmentProfile) -> None:
+def test_profile_that_apple_lost_is_defined_once_more(world: World, profile: EnrollmentProfile) -> None:
     first, *_ = world.fleet(1)
     (lost,) = world.run(profile).defined
     world.apple.server("hq").profiles.clear()
@@ -366,10 +364,10 @@ def test_a_profile_that_apple_lost_is_defined_once_more(world: World, profile: E
     assert world.listed()[first] == ("assigned", again)
 
 
-def test_a_profile_that_was_defined_again_is_the_newest_whatever_the_clock_says(
+def test_redefined_profile_is_the_newest_even_if_the_clock_was_set_back(
     world: World, profile: EnrollmentProfile
 ) -> None:
-    """Else the next run would go back to the profile that is gone, and move the fleet every time."""
+    """Otherwise the next run would return to the lost profile, and move the fleet each time."""
     world.fleet(1)
     world.run(profile)
     world.apple.server("hq").profiles.clear()
@@ -382,7 +380,7 @@ def test_a_profile_that_was_defined_again_is_the_newest_whatever_the_clock_says(
     assert world.run().plan.satisfied == 2
 
 
-def test_nothing_is_sent_twice_after_a_clock_was_moved_back(world: World, profile: EnrollmentProfile) -> None:
+def test_nothing_is_sent_twice_after_the_clock_was_set_back(world: World, profile: EnrollmentProfile) -> None:
     world.fleet(3)
     world.clock.advance(days=-2)
     assert world.run(profile).counts == {DeviceResult.SUCCESS: 3}
@@ -390,7 +388,7 @@ def test_nothing_is_sent_twice_after_a_clock_was_moved_back(world: World, profil
     assert chunks(world) == [3]
 
 
-def test_a_picked_profile_that_apple_lost_stays_the_picked_one(world: World) -> None:
+def test_picked_profile_that_apple_lost_remains_picked(world: World) -> None:
     first, second = world.fleet(2)
     (lost,) = world.assign(KIOSK, [first]).defined
     world.apple.server("hq").profiles.clear()
@@ -401,7 +399,7 @@ def test_a_picked_profile_that_apple_lost_stays_the_picked_one(world: World) -> 
     assert set(world.listed().values()) == {("assigned", again)}
 
 
-def test_a_profile_that_apple_never_takes_is_an_error(world: World, profile: EnrollmentProfile) -> None:
+def test_profile_that_apple_never_accepts_is_an_error(world: World, profile: EnrollmentProfile) -> None:
     world.fleet(1)
     world.apple.script(ASSIGN, Fault.refused("PROFILE_NOT_FOUND"), forever=True)
     with pytest.raises(NotFoundError):
@@ -410,12 +408,12 @@ def test_a_profile_that_apple_never_takes_is_an_error(world: World, profile: Enr
 
 
 def test_unassigned_devices_follow_the_default_again(world: World, profile: EnrollmentProfile) -> None:
-    """Without a default they stay without a profile, whatever id Apple still shows."""
+    """Without a default they stay without a profile, even if Apple still shows an id."""
     picked, other = world.fleet(2)
     world.assign(KIOSK, [picked])
     report = world.unassign([picked, other, picked])
     assert (report.results, report.plan.satisfied) == ({picked: DeviceResult.SUCCESS}, 1)
-    assert adds_up(report, 2)
+    assert check_totals(report, 2)
     assert world.listed()[picked][0] == "removed"
     assert world.requests(REMOVE) == 1
     assert [p.phase for p in world.seen][-1] is ProgressPhase.REMOVE
@@ -425,8 +423,8 @@ def test_unassigned_devices_follow_the_default_again(world: World, profile: Enro
     assert set(world.listed().values()) == {("assigned", uuid)}
 
 
-def test_unassigning_takes_back_what_is_still_to_come(world: World) -> None:
-    """A choice that failed, or a removed profile that would be given again, ends with it."""
+def test_unassigning_cancels_pending_assignments(world: World) -> None:
+    """It ends a choice that failed, or a removed profile that would be assigned again."""
     failed, removed = world.fleet(2)
     world.assign(KIOSK, [removed])
     world.apple.faults.device_result([failed], "FAILED")
@@ -440,7 +438,7 @@ def test_unassigning_takes_back_what_is_still_to_come(world: World) -> None:
     assert (world.requests(ASSIGN), world.requests(REMOVE)) == (0, 0)
 
 
-def test_a_removal_that_failed_is_tried_again(world: World) -> None:
+def test_failed_removal_is_retried(world: World) -> None:
     (serial,) = world.fleet(1)
     world.assign(KIOSK, [serial])
     world.apple.faults.device_result([serial], "FAILED")
@@ -451,7 +449,7 @@ def test_a_removal_that_failed_is_tried_again(world: World) -> None:
 
 
 def test_unknown_serials_are_sent_and_reported(world: World, profile: EnrollmentProfile) -> None:
-    """Apple knows best; what the store learns of them comes with the next sync."""
+    """Apple may know them; the store gets their records with the next sync."""
     mac = world.fleet(1)[0]
     gone = world.fleet(1)[0]
     ipad = world.fleet(1, family="iPad")[0]
@@ -465,27 +463,27 @@ def test_unknown_serials_are_sent_and_reported(world: World, profile: Enrollment
         "TYPO": DeviceResult.NOT_ACCESSIBLE,
     }
     assert (report.plan.released, report.plan.not_macs) == (1, 1)
-    assert adds_up(report, 5)
+    assert check_totals(report, 5)
     world.later(minutes=15).sync()
     world.run(profile)
     assert world.listed()["NEW"] == ("assigned", *report.defined)
 
 
-def test_naming_nobody_sends_nothing(world: World) -> None:
+def test_empty_list_of_serials_sends_nothing(world: World) -> None:
     for report in (world.assign(KIOSK, []), world.unassign([])):
-        assert adds_up(report, 0)
+        assert check_totals(report, 0)
     assert world.apple.requests == ()
 
 
 @pytest.mark.parametrize("work", ["assign", "unassign"])
-def test_one_text_is_no_list_of_serial_numbers(world: World, work: str) -> None:
+def test_string_instead_of_a_list_of_serials_is_refused(world: World, work: str) -> None:
     arguments: list[Any] = ["S1"] if work == "unassign" else [KIOSK, "S1"]
     with pytest.raises(InvalidRequestError, match="a list of serial numbers is allowed"):
         getattr(world, work)(*arguments)
 
 
 @pytest.mark.twins
-def test_macs_without_a_profile_are_at_risk_while_there_is_no_default(
+def test_macs_without_a_profile_are_at_risk_without_a_default(
     world: World, profile: EnrollmentProfile
 ) -> None:
     with_one, without = world.fleet(2)
@@ -496,7 +494,7 @@ def test_macs_without_a_profile_are_at_risk_while_there_is_no_default(
     assert world.at_risk() == ([], 0)
 
 
-def test_a_report_reads_like_one(world: World, profile: EnrollmentProfile) -> None:
+def test_text_of_a_report(world: World, profile: EnrollmentProfile) -> None:
     _, bad = world.fleet(2)
     world.fleet(1, family="iPad")
     world.apple.faults.device_result([bad], "FAILED")

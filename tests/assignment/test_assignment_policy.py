@@ -64,9 +64,7 @@ def names(world: World) -> dict[str, str]:
     }
 
 
-def test_every_mac_gets_what_its_rule_says_and_the_others_the_default(
-    world: World, profile: EnrollmentProfile
-) -> None:
+def test_macs_get_the_profile_of_their_rule_or_the_default(world: World, profile: EnrollmentProfile) -> None:
     (tagged,) = world.fleet(1, asset_tag="LAB-1", model="Mac mini")
     (mini,) = world.fleet(1, model="Mac mini")
     (other,) = world.fleet(1, model="iMac")
@@ -88,8 +86,8 @@ def test_rules_work_without_a_default(world: World) -> None:
     assert (report.plan.without_profile, report.total) == (1, 2)
 
 
-def test_a_profile_picked_by_hand_stands_above_the_rules(world: World, profile: EnrollmentProfile) -> None:
-    """Also if it is the rule's own content, and until it is taken away; then the rule comes."""
+def test_picked_profile_overrides_the_rules(world: World, profile: EnrollmentProfile) -> None:
+    """Also if its content equals the rule's; after it is removed, the rule applies."""
     first, second = world.fleet(2, asset_tag="LAB-1")
     world.assign(KIOSK, [first])
     world.assign(LAB, [second])
@@ -102,7 +100,7 @@ def test_a_profile_picked_by_hand_stands_above_the_rules(world: World, profile: 
     assert names(world)[first] == "Lab"
 
 
-def test_a_device_that_meets_another_rule_moves(world: World, profile: EnrollmentProfile) -> None:
+def test_device_that_matches_another_rule_gets_its_profile(world: World, profile: EnrollmentProfile) -> None:
     (serial,) = world.fleet(1, asset_tag="HQ-1", model="iMac")
     run(world, profile)
     world.apple.edit_device(serial, asset_tag="LAB-1")
@@ -111,7 +109,7 @@ def test_a_device_that_meets_another_rule_moves(world: World, profile: Enrollmen
     assert names(world) == {serial: "Lab"}
 
 
-def test_a_profile_whose_content_changed_is_defined_and_assigned_again(
+def test_profile_with_changed_content_is_defined_and_assigned_again(
     world: World, profile: EnrollmentProfile
 ) -> None:
     tagged = world.fleet(2, asset_tag="LAB-1")
@@ -130,7 +128,7 @@ def test_a_profile_whose_content_changed_is_defined_and_assigned_again(
 
 
 def test_equal_content_of_a_rule_and_the_default_is_defined_once(world: World) -> None:
-    """What Apple does not see may differ; the first one in the order is stored, and stays."""
+    """They may differ in what Apple does not see; the first one in the order is stored and kept."""
     world.fleet(1, asset_tag="LAB-1")
     world.fleet(1, model="iMac")
     default = attrs.evolve(LAB, description="the same for Macs")
@@ -140,7 +138,7 @@ def test_equal_content_of_a_rule_and_the_default_is_defined_once(world: World) -
     assert stored.profile == LAB
 
 
-def test_a_preview_says_what_would_be_sent_and_why(world: World, profile: EnrollmentProfile) -> None:
+def test_preview_shows_what_would_be_sent_and_why(world: World, profile: EnrollmentProfile) -> None:
     (tagged,) = world.fleet(1, asset_tag="LAB-1")
     minis = world.fleet(2, model="Mac mini")
     other, picked = world.fleet(2, model="iMac")
@@ -166,9 +164,7 @@ def test_a_preview_says_what_would_be_sent_and_why(world: World, profile: Enroll
     assert world.apple.requests == ()
 
 
-def test_a_preview_changes_nothing_and_the_run_does_what_it_said(
-    world: World, profile: EnrollmentProfile
-) -> None:
+def test_preview_changes_nothing_and_the_run_matches_it(world: World, profile: EnrollmentProfile) -> None:
     world.fleet(2, asset_tag="LAB-1")
     world.fleet(2, model="iMac")
     before = list(world.store.devices("hq"))
@@ -183,7 +179,7 @@ def test_a_preview_changes_nothing_and_the_run_does_what_it_said(
     assert str(after) == "4 devices, 0 to send\n  4 have it already"
 
 
-def test_a_preview_shows_what_is_taken_away_and_what_waits(world: World) -> None:
+def test_preview_shows_removals_and_waiting_devices(world: World) -> None:
     gone, waiting, _ = world.fleet(3)
     none = AssignmentPolicy()
     world.assign(KIOSK, [gone])
@@ -205,8 +201,8 @@ def test_a_preview_shows_what_is_taken_away_and_what_waits(world: World) -> None
 
 
 @pytest.mark.parametrize("locked", [True, False])
-def test_the_change_of_a_locked_profile_warns(world: World, profile: EnrollmentProfile, locked: bool) -> None:
-    """Macs that enrolled keep theirs until they are wiped; how many fetched it is said."""
+def test_change_of_a_locked_profile_warns(world: World, profile: EnrollmentProfile, locked: bool) -> None:
+    """Enrolled Macs keep theirs until they are wiped; the warning counts the Macs that fetched it."""
     before = attrs.evolve(profile, locked=locked)
     serials = world.fleet(3, model="iMac")
     run(world, before)
@@ -228,7 +224,7 @@ def test_the_change_of_a_locked_profile_warns(world: World, profile: EnrollmentP
     assert run(world).warnings == ()
 
 
-def test_a_lock_that_comes_too_late_warns(world: World, profile: EnrollmentProfile) -> None:
+def test_late_lock_warns(world: World, profile: EnrollmentProfile) -> None:
     (serial,) = world.fleet(1, model="iMac")
     run(world, profile)
     world.apple.activate(serial)
@@ -237,13 +233,13 @@ def test_a_lock_that_comes_too_late_warns(world: World, profile: EnrollmentProfi
     assert "locked; 1 of them has fetched it" in str(warning)
 
 
-def test_a_change_that_no_mac_sees_does_not_warn(world: World, profile: EnrollmentProfile) -> None:
+def test_change_that_no_mac_sees_does_not_warn(world: World, profile: EnrollmentProfile) -> None:
     world.fleet(1, model="iMac")
     run(world, attrs.evolve(profile, locked=True))
     assert run(world, attrs.evolve(profile, locked=True, name="Renamed")).warnings == ()
 
 
-def test_a_profile_that_was_picked_and_is_locked_warns_when_another_is_picked(world: World) -> None:
+def test_picking_another_profile_after_a_locked_one_warns(world: World) -> None:
     (serial,) = world.fleet(1)
     world.assign(attrs.evolve(LAB, locked=True), [serial])
     assert world.assign(attrs.evolve(LAB, locked=True, department="New"), [serial]).warnings == ()
@@ -254,10 +250,8 @@ def test_a_profile_that_was_picked_and_is_locked_warns_when_another_is_picked(wo
 
 
 @pytest.mark.twins
-def test_a_change_of_a_picked_profile_reaches_all_for_whom_it_was_picked(
-    world: World, profile: EnrollmentProfile
-) -> None:
-    """Also one whose turn has not come yet; and nobody else, whatever the default looks like."""
+def test_change_of_a_picked_profile_reaches_all_its_devices(world: World, profile: EnrollmentProfile) -> None:
+    """Also a device that was not sent yet; and no other device, even if the default has the same content."""
     first, waiting, other, follower = world.fleet(4)
     world.assign(LAB, [first])
     world.apple.activate(first)
@@ -286,9 +280,7 @@ def test_a_change_of_a_picked_profile_reaches_all_for_whom_it_was_picked(
     assert replace(profile).total == 0
 
 
-def test_a_rule_that_fails_in_the_middle_leaves_the_rest_due(
-    world: World, profile: EnrollmentProfile
-) -> None:
+def test_rule_that_fails_in_the_middle_leaves_the_rest_due(world: World, profile: EnrollmentProfile) -> None:
     """The rule's Macs were sent, the default's were not: the next run sends exactly those."""
     tagged = world.fleet(2, asset_tag="LAB-1")
     others = world.fleet(2, model="iMac")
@@ -301,7 +293,7 @@ def test_a_rule_that_fails_in_the_middle_leaves_the_rest_due(
     assert {names(world)[serial] for serial in tagged} == {"Lab"}
 
 
-def test_a_mac_that_a_rule_provides_for_is_not_at_risk(world: World) -> None:
+def test_mac_matched_by_a_rule_is_not_at_risk(world: World) -> None:
     world.fleet(1, asset_tag="LAB-1")
     (other,) = world.fleet(1, model="iMac")
 
@@ -335,7 +327,7 @@ STEPS = st.one_of(
 
 
 class History:
-    """Does what a script says, and looks at every plan and report on the way."""
+    """Carries out a script, and checks each plan and report on the way."""
 
     def __init__(self, world: World, default: EnrollmentProfile) -> None:
         self.world = world
@@ -394,13 +386,13 @@ class History:
 @given(script=st.lists(STEPS, max_size=25), rules=st.lists(st.sampled_from(RULES), unique=True))
 @example(script=[("result", n, word) for n, word in enumerate(WORDS)] + [("assign_all", 1, [])] * 2, rules=[])
 @pytest.mark.lesson(29)
-def test_whatever_happens_the_parts_add_up_and_every_mac_ends_with_its_own(
+def test_any_history_has_matching_counts_and_ends_with_each_mac_assigned(
     new_world: Callable[[], World],
     profile: EnrollmentProfile,
     script: list[tuple[Any, ...]],
     rules: list[Rule],
 ) -> None:
-    """After each run every outcome is stored; when the faults are over, each Mac has what it should."""
+    """After each run every outcome is stored; after the faults, each Mac has its profile."""
     world = new_world()
     with world.store:
         history = History(world, profile)

@@ -1,10 +1,10 @@
-"""Random scripts of faults around assignments, checked against what the fake Apple itself holds.
+"""Random scripts of faults around assignments, checked against the fake Apple's own state.
 
 After each run every Mac that the store knows and Apple lists is assigned, or waits with a time, or is at risk
-with a reason; when the faults are over, every Mac gets what was wanted for it.
+with a reason; after the faults, every Mac gets its selected profile.
 
-``PYADE_ASSIGNMENT_SCRIPTS`` says how many scripts; ``PYADE_FAULT_SEED`` where to begin, to repeat one that
-failed.
+``PYADE_ASSIGNMENT_SCRIPTS`` is the number of scripts; ``PYADE_FAULT_SEED`` is the first seed, to repeat a
+failure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from unittest.mock import patch
 import attrs
 import httpx
 import pytest
-from tests.sync.front import Answer, Front, refusing, server_error, spoiled_by
+from tests.sync.interceptor import Answer, Interceptor, failing_definition_of, failing_for, server_error
 
 from pyade.assignment import AssignmentPolicy, AssignReport, Rule, risks
 from pyade.core.fleet.assignment import waits_until
@@ -41,7 +41,7 @@ ASSIGN, DETAILS, DEFINE = "POST /profile/devices", "POST /devices", "POST /profi
 
 
 class _DiedError(BaseException):
-    """The worker is gone, as far as the code that runs can tell."""
+    """The worker died, as far as the running code can see."""
 
 
 def answers() -> dict[str, Callable[[], httpx.Response]]:
@@ -71,7 +71,7 @@ SINGLE: dict[str, Callable[[], Fault]] = {
 
 @attrs.define
 class Script:
-    """One script: a fleet, what is wanted for it, and at least two faults."""
+    """One script: a fleet, its selected profiles, and at least two faults."""
 
     world: World
     seed: int
@@ -94,12 +94,12 @@ class Script:
             tag: dict[str, Any] = {"asset_tag": "LAB-1"} if self.chance.random() < 0.3 else {}
             self.serials += self.world.apple.add_devices(1, server="hq", **tag)
 
-    def front(self) -> Front:
+    def intercept(self) -> Interceptor:
         def answer(request: httpx.Request, body: Any) -> httpx.Response | None:
             found = (one(request, body) for one in self.lasting)
             return next((response for response in found if response is not None), None)
 
-        return Front(self.world, answer)
+        return Interceptor(self.world, answer)
 
     def play(self) -> None:
         for _ in range(self.chance.randint(2, 5)):
@@ -124,7 +124,7 @@ class Script:
         serial = self.chance.choice(self.serials)
         act = self.chance.random()
         if act < 0.3:
-            self.world.apple.assign("hq", [serial])  # once more: takes the profile away
+            self.world.apple.assign("hq", [serial])  # assigned again: removes the profile
         elif act < 0.4:
             self.world.apple.unassign([serial])
             self.world.apple.assign("hq", [serial])
@@ -136,7 +136,7 @@ class Script:
         self.world.later(seconds=1)
 
     def sync(self) -> None:
-        """Bring the store in step, so that what a run decides is decided from the truth."""
+        """Bring the store up to date, so that a run decides on current data."""
         self.clear()
         for _ in range(3):
             if self.world.later(minutes=16).sync().is_complete:
@@ -153,12 +153,12 @@ class Script:
         some = chance.sample(self.serials, k=chance.randint(1, min(3, len(self.serials))))
         name, answer = chance.choice(list(answers().items()))
         if kind == "serial":
-            self.lasting.append(spoiled_by(some, answer))
+            self.lasting.append(failing_for(some, answer))
         elif kind == "profile":
-            self.lasting.append(refusing(chance.choice(["Standard", "Lab", "Kiosk"]), answer))
+            self.lasting.append(failing_definition_of(chance.choice(["Standard", "Lab", "Kiosk"]), answer))
         elif kind == "swallow":
             name = chance.choice(["SUCCESS", "NOT_ACCESSIBLE"])
-            self.lasting.append(self.swallowing(name, chance.randint(1, 3)))
+            self.lasting.append(self.ignoring(name, chance.randint(1, 3)))
         elif kind == "result":
             results = ["FAILED", "THROTTLED", "NOT_ACCESSIBLE", "NEW", None]
             self.world.apple.faults.device_result(some, chance.choice(results), times=chance.choice([1, 2]))
@@ -168,7 +168,7 @@ class Script:
             self.world.apple.script(endpoint, *[make() for _ in range(chance.choice([1, 5, 20]))])
         self.faults.append(f"{kind} {name}")
 
-    def swallowing(self, word: str, times: int) -> Answer:
+    def ignoring(self, word: str, times: int) -> Answer:
         left = [times]
 
         def handle(request: httpx.Request, body: Any) -> httpx.Response | None:
@@ -183,49 +183,49 @@ class Script:
         return handle
 
     def act(self) -> None:
-        front, chance = self.front(), self.chance.random()
+        intercept, chance = self.intercept(), self.chance.random()
         if chance < 0.15:
             self.faults.append("the worker died")
-            self.die(front)
+            self.die(intercept)
             if self.world.state.assigning_since is None:
-                return  # before it sent anything: that was no run
+                return  # it died before the first request: that was no run
         elif chance < 0.35:
-            self.pick(front)
+            self.pick(intercept)
             return
         else:
             try:
-                self.run(front)
+                self.run(intercept)
             except PyadeError as error:
                 self.report = error.report
         self.check()
 
-    def pick(self, front: Front) -> None:
+    def pick(self, intercept: Interceptor) -> None:
         some = self.chance.sample(self.serials, k=1)
         try:
-            front.assign(KIOSK, some)
+            intercept.assign(KIOSK, some)
         except PyadeError as error:
-            # What could not be defined is not remembered: the caller was told.
+            # A profile that could not be defined is not remembered: the caller got an error.
             if error.report is None or not error.report.plan.total:
                 return
         self.picked.update(some)
 
-    def run(self, front: Front) -> None:
+    def run(self, intercept: Interceptor) -> None:
         self.runs += 1
-        report = front.run(policy=POLICY, default=STANDARD)
+        report = intercept.run(policy=POLICY, default=STANDARD)
         assert report.total == len(self.world.listed())
 
-    def die(self, front: Front) -> None:
+    def die(self, intercept: Interceptor) -> None:
         def die(*_arguments: Any, **_named: Any) -> None:
             raise _DiedError
 
         with patch.object(type(self.world.store), "record_attempts", die):
             try:
-                self.run(front)
+                self.run(intercept)
             except (PyadeError, _DiedError):
                 self.world.later(minutes=2)
 
     def check(self) -> None:
-        """No Mac is forgotten: assigned by Apple's own word, or waiting, or at risk, with a reason."""
+        """Check that each Mac is assigned at Apple, or waiting, or at risk with a reason."""
         store, now = self.world.store, self.world.clock()
         at_risk = {record.serial_number: risk for record, risk in risks(store, "hq", POLICY)}
         truth = self.world.at_apple()
@@ -238,7 +238,7 @@ class Script:
             assert is_assigned or waits or serial in at_risk, (self.seed, self.faults, record)
         if at_risk:
             (shown,) = overview(store, now=now)
-            # Rules are not known to it: what only they choose counts as without a choice.
+            # It does not know the rules: Macs that only a rule selects count as unselected.
             assert shown.at_risk >= len(at_risk)
             assert any(
                 "would fail to enroll" in str(problem)
@@ -246,26 +246,26 @@ class Script:
             )
 
     def settle(self) -> None:
-        """Without faults everything comes right."""
+        """Without further faults every Mac ends with its profile."""
         self.lasting.clear()
         self.clear()
         self.world.apple.faults.device_result(self.serials, None, times=0)
         for _ in range(3):
             self.sync()
             self.world.later(hours=25)
-            self.front().run(policy=POLICY, default=STANDARD)
+            self.intercept().run(policy=POLICY, default=STANDARD)
         profiles = {one.profile_uuid: one.profile.name for one in self.world.store.profiles("hq")}
         names = {
             serial: profiles[uuid or ""] if status == "assigned" else status
             for serial, (status, uuid) in self.world.at_apple().items()
         }
-        wanted = {serial: self.wanted(serial) for serial in self.serials}
-        assert names == wanted, (self.seed, self.faults)
+        selected_profile = {serial: self.selected_profile(serial) for serial in self.serials}
+        assert names == selected_profile, (self.seed, self.faults)
         assert self.world.state.assignment_errors == {}, (self.seed, self.faults)
         assert list(risks(self.world.store, "hq", POLICY)) == []
-        assert self.front().run(policy=POLICY).plan.unread == ()
+        assert self.intercept().run(policy=POLICY).plan.unread == ()
 
-    def wanted(self, serial: str) -> str:
+    def selected_profile(self, serial: str) -> str:
         if serial in self.picked:
             return "Kiosk"
         tag = self.world.record(serial).device.asset_tag or ""
@@ -284,7 +284,7 @@ def play(new_world: Callable[[], World], seed: int) -> None:
 
 
 @pytest.mark.parametrize("batch", BATCHES)
-def test_no_mac_is_forgotten_whatever_fails(new_world: Callable[[], World], batch: int) -> None:
+def test_no_mac_is_forgotten_after_any_fault(new_world: Callable[[], World], batch: int) -> None:
     if batch == 0:
         seeds = range(FIRST_SEED, FIRST_SEED + min(FAST, SCRIPTS))
     else:

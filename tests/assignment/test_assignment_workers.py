@@ -1,4 +1,4 @@
-"""Several tokens and several workers: each device is given its profile by one of them, once."""
+"""Several tokens and workers: each device gets its profile from one of them, once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KIOSK = EnrollmentProfile(name="Kiosk", url="https://mdm.contoso.example/kiosk")
 
 
 @pytest.fixture
-def offices(world: World) -> World:
+def two_servers(world: World) -> World:
     """A world with a second server, and its token in the same store."""
     world.apple.add_server("branch")
     world.store.add_token(world.apple.token("branch", name="branch"))
@@ -73,22 +73,22 @@ def sent(world: World) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("arrive_as", ["added", "modified"])
 @pytest.mark.parametrize("announce", [True, False])
 @pytest.mark.lesson(22)
-def test_a_moved_device_belongs_to_the_newest_assignment_whichever_syncs_first(
-    offices: World, profile: EnrollmentProfile, first: str, arrive_as: Any, announce: bool
+def test_moved_device_belongs_to_the_token_of_its_newest_assignment(
+    two_servers: World, profile: EnrollmentProfile, first: str, arrive_as: Any, announce: bool
 ) -> None:
-    """The loser may not have heard of it: it leaves the device alone all the same, and says so."""
-    moved, stays = offices.apple.add_devices(2, server="hq")
+    """In any order of syncs; the other token does not send the device, and reports that."""
+    moved, stays = two_servers.apple.add_devices(2, server="hq")
     for name in ("hq", "branch"):
-        on(offices, name, "sync")
-    on(offices, "hq", "run", profile)
-    offices.later(hours=1).apple.move([moved], "branch", arrive_as=arrive_as, announce=announce)
+        on(two_servers, name, "sync")
+    on(two_servers, "hq", "run", profile)
+    two_servers.later(hours=1).apple.move([moved], "branch", arrive_as=arrive_as, announce=announce)
     order = ["hq", "branch"] if first == "hq" else ["branch", "hq"]
     for name in order:
-        on(offices, name, "sync")
-    offices.apple.clear_requests()
+        on(two_servers, name, "sync")
+    two_servers.apple.clear_requests()
     default = EnrollmentProfile(name="New", url="https://mdm.contoso.example/new")
-    reports: dict[str, AssignReport] = {name: on(offices, name, "run", default) for name in order}
-    assert sorted(sent(offices)) == [("branch", moved), ("hq", stays)]
+    reports: dict[str, AssignReport] = {name: on(two_servers, name, "run", default) for name in order}
+    assert sorted(sent(two_servers)) == [("branch", moved), ("hq", stays)]
     assert reports["branch"].results == {moved: DeviceResult.SUCCESS}
     assert reports["hq"].plan.owned_elsewhere == (0 if announce else 1)
     assert reports["hq"].total == (1 if announce else 2)
@@ -96,40 +96,42 @@ def test_a_moved_device_belongs_to_the_newest_assignment_whichever_syncs_first(
 
 
 @pytest.mark.lesson(12)
-def test_a_device_that_came_back_is_ours_again(offices: World, profile: EnrollmentProfile) -> None:
-    (serial,) = offices.apple.add_devices(1, server="hq")
+def test_device_that_moved_back_belongs_to_the_first_token_again(
+    two_servers: World, profile: EnrollmentProfile
+) -> None:
+    (serial,) = two_servers.apple.add_devices(1, server="hq")
     for server in ("branch", "hq"):
-        on(offices, "hq", "sync")
-        on(offices, "branch", "sync")
-        offices.later(hours=1).apple.move([serial], server, announce=False)
+        on(two_servers, "hq", "sync")
+        on(two_servers, "branch", "sync")
+        two_servers.later(hours=1).apple.move([serial], server, announce=False)
     for name in ("hq", "branch"):
-        on(offices, name, "sync")
-    assert on(offices, "branch", "run", profile).plan.owned_elsewhere == 1
-    assert on(offices, "hq", "run", profile).results == {serial: DeviceResult.SUCCESS}
+        on(two_servers, name, "sync")
+    assert on(two_servers, "branch", "run", profile).plan.owned_elsewhere == 1
+    assert on(two_servers, "hq", "run", profile).results == {serial: DeviceResult.SUCCESS}
 
 
-def test_a_device_of_another_token_is_left_alone_if_it_is_named(offices: World) -> None:
-    """What only Apple can know is asked for: a device that the token has never listed."""
-    (serial,) = offices.apple.add_devices(1, server="hq")
-    on(offices, "hq", "sync")
-    offices.later(hours=1).apple.move([serial], "branch", announce=False)
-    on(offices, "branch", "sync")
-    report = on(offices, "hq", "assign", KIOSK, [serial])
+def test_named_device_of_another_token_is_not_sent(two_servers: World) -> None:
+    """A device that no token has listed is sent: only Apple can know it."""
+    (serial,) = two_servers.apple.add_devices(1, server="hq")
+    on(two_servers, "hq", "sync")
+    two_servers.later(hours=1).apple.move([serial], "branch", announce=False)
+    on(two_servers, "branch", "sync")
+    report = on(two_servers, "hq", "assign", KIOSK, [serial])
     assert (report.results, report.plan.owned_elsewhere, report.total) == ({}, 1, 1)
-    new = offices.apple.add_devices(1, server="hq")[0]
-    assert on(offices, "branch", "assign", KIOSK, [new]).results == {new: DeviceResult.NOT_ACCESSIBLE}
+    new = two_servers.apple.add_devices(1, server="hq")[0]
+    assert on(two_servers, "branch", "assign", KIOSK, [new]).results == {new: DeviceResult.NOT_ACCESSIBLE}
 
 
-def test_a_device_of_another_token_is_at_risk_there_only(offices: World) -> None:
-    (serial,) = offices.apple.add_devices(1, server="hq")
-    on(offices, "hq", "sync")
-    offices.later(hours=1).apple.move([serial], "branch", announce=False)
-    on(offices, "branch", "sync")
-    assert on(offices, "hq", "at_risk") == []
-    assert on(offices, "branch", "at_risk") == [serial]
+def test_device_is_at_risk_only_at_its_own_token(two_servers: World) -> None:
+    (serial,) = two_servers.apple.add_devices(1, server="hq")
+    on(two_servers, "hq", "sync")
+    two_servers.later(hours=1).apple.move([serial], "branch", announce=False)
+    on(two_servers, "branch", "sync")
+    assert on(two_servers, "hq", "at_risk") == []
+    assert on(two_servers, "branch", "at_risk") == [serial]
 
 
-def test_a_second_assigner_is_told_who_works_and_sends_nothing(
+def test_second_assigner_reports_the_holder_and_sends_nothing(
     world: World, profile: EnrollmentProfile
 ) -> None:
     world.apple.add_devices(2, server="hq")
@@ -147,8 +149,8 @@ def test_a_second_assigner_is_told_who_works_and_sends_nothing(
 
 
 @pytest.mark.parametrize("work", ["assign", "unassign"])
-def test_what_is_asked_for_by_hand_while_another_works_is_refused_loudly(world: World, work: str) -> None:
-    """A report might go unread, and the choice would be forgotten."""
+def test_explicit_assignment_during_another_run_raises_an_error(world: World, work: str) -> None:
+    """A report might go unread, and the choice would be lost."""
     (serial,) = world.apple.add_devices(1, server="hq")
     world.sync()
     lease = world.store.acquire_lease("hq", "worker 7")
@@ -160,9 +162,7 @@ def test_what_is_asked_for_by_hand_while_another_works_is_refused_loudly(world: 
     getattr(world, work)(*arguments)
 
 
-def test_the_lease_is_given_back_after_work_and_after_errors(
-    world: World, profile: EnrollmentProfile
-) -> None:
+def test_lease_is_released_after_work_and_after_errors(world: World, profile: EnrollmentProfile) -> None:
     (serial,) = world.apple.add_devices(1, server="hq")
     world.sync()
     world.apple.script(ASSIGN, Fault.refused("ACCESS_DENIED"))
@@ -174,13 +174,13 @@ def test_the_lease_is_given_back_after_work_and_after_errors(
     world.store.acquire_lease("hq", "another")
 
 
-def test_a_worker_that_lost_its_lease_stops_at_the_next_chunk(
+def test_worker_that_lost_its_lease_stops_at_the_next_chunk(
     world: World, profile: EnrollmentProfile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other worker finds the first chunk settled, and the rest due."""
+    """The other worker finds the first chunk stored, and the rest due."""
     world.apple.add_devices(2_500, server="hq")
     world.sync()
-    lose_after_the_first(world, monkeypatch)
+    steal_lease_after_first_chunk(world, monkeypatch)
     with pytest.raises(LeaseLostError):
         world.run(profile)
     world.on_page = lambda: None
@@ -192,8 +192,8 @@ def test_a_worker_that_lost_its_lease_stops_at_the_next_chunk(
     assert (report.plan.satisfied, report.is_complete, report.total) == (1_000, True, 2_500)
 
 
-def lose_after_the_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let another worker take the token over as soon as a chunk is stored."""
+def steal_lease_after_first_chunk(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let another worker take over the token when a chunk is stored."""
     acquire = world.store.acquire_lease
     names: list[str] = []
 
@@ -210,10 +210,10 @@ def lose_after_the_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.on_page = steal
 
 
-def test_assigners_that_run_at_once_send_nothing_twice(
+def test_concurrent_assigners_send_nothing_twice(
     tmp_path: Path, new_world: Callable[[], World], profile: EnrollmentProfile
 ) -> None:
-    """Whoever comes while another works is told so; together they finish."""
+    """An assigner that finds another at work reports that; together they finish."""
     world = new_world()
     serials = world.apple.add_devices(2_500, server="hq")
     reports: list[AssignReport] = []

@@ -1,4 +1,4 @@
-"""What groups of devices tell is what reading each record tells; the old way stands here, to compare."""
+"""Groups of devices give the same result as reading each record; the old code is here, to compare."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def fill(
             locked.save_devices([record for record in fleet if record.token_name == name], {})
 
 
-def owned(store: Store, token_name: str) -> Iterator[tuple[DeviceRecord, bool]]:
+def listed_with_owner(store: Store, token_name: str) -> Iterator[tuple[DeviceRecord, bool]]:
     """Yield each listed record, with False if the device belongs to another token."""
     for record in store.devices(token_name):
         owner = owner_of(store.records_of([record.serial_number]))
@@ -161,7 +161,7 @@ def owned(store: Store, token_name: str) -> Iterator[tuple[DeviceRecord, bool]]:
 def plan_by_records(store: Store, token_name: str, selector: ProfileSelector) -> AssignmentPlan:
     planner = Planner(selector.defined, NOW)
     picked: dict[str, ProfileSelection] = {}
-    for record, is_ours in owned(store, token_name):
+    for record, is_ours in listed_with_owner(store, token_name):
         selection = selector.select(record) if is_ours and record.device.is_mac else None
         planner.sort(record, selection, is_ours=is_ours)
         if selection is not None and selection.chosen_by == BY_HAND:
@@ -174,7 +174,7 @@ def risks_by_records(store: Store, token_name: str, policy: AssignmentPolicy) ->
     is_stopped = has_stopped(store.sync_state(token_name))
     has_default = store.default_profile(token_name) is not None
     found: dict[str, Risk] = {}
-    for record, is_ours in owned(store, token_name):
+    for record, is_ours in listed_with_owner(store, token_name):
         is_chosen = has_default or policy.choose(record.device) is not None
         risk = risk_of(record, is_chosen=is_chosen, is_stopped=is_stopped)
         if is_ours and is_without_profile(record) and risk is not None:
@@ -182,8 +182,8 @@ def risks_by_records(store: Store, token_name: str, policy: AssignmentPolicy) ->
     return found
 
 
-def shape(plan: AssignmentPlan) -> Mapping[str, Any]:
-    """Return all of a plan, without the order of what has none."""
+def normalize(plan: AssignmentPlan) -> Mapping[str, Any]:
+    """Return all of a plan, with unordered parts sorted."""
     found = attrs.asdict(plan, recurse=False)
     found["groups"] = {
         (group.selection.profile_uuid, group.selection.chosen_by, group.reason): sorted(group.serials)
@@ -196,7 +196,7 @@ def shape(plan: AssignmentPlan) -> Mapping[str, Any]:
 
 
 def check_lists(store: Store, name: str) -> None:
-    """Check what is listed of the devices of a token, each list by its definition."""
+    """Check each list of a token's devices against its definition."""
     listed = list(store.devices(name))
     moving = [record for record in listed if record.device.mdm_migration_deadline is not None]
     for until in (None, NOW):
@@ -234,7 +234,7 @@ def check_lists(store: Store, name: str) -> None:
 
 
 def check_overview(store: Store) -> None:
-    """Check what ``overview`` counts and what ``doctor`` finds of each token."""
+    """Check the counts of ``overview`` and the problems of ``doctor`` for each token."""
     at_risk: dict[str, dict[str, Risk]] = {name: risks_by_records(store, name, NO_RULES) for name in TOKENS}
     problems = doctor(store, expected_serials=SERIALS, clock=lambda: NOW).problems
     for one in overview(store, now=NOW):
@@ -249,7 +249,7 @@ def check_overview(store: Store) -> None:
         deadlines = [end for end in ends if end is not None]
         assert one.migrations == len(deadlines)
         assert one.next_deadline == min((end for end in deadlines if end > NOW), default=None)
-        told = {
+        reported = {
             (problem.value, problem.allowed)
             for problem in problems
             if problem.setting == f"token {one.name}" and "would fail to enroll" in problem.allowed
@@ -258,7 +258,7 @@ def check_overview(store: Store) -> None:
         for serial, risk in at_risk[one.name].items():
             named.setdefault(risk, []).append(serial)
         of_risks = [risk_problem("", risk, len(serials), serials) for risk, serials in named.items()]
-        assert told == {(problem.value, problem.allowed) for problem in of_risks}
+        assert reported == {(problem.value, problem.allowed) for problem in of_risks}
         wild = sorted(record.serial_number for record in known if record.op_date_sent is not None)
         dated = [problem.value for problem in problems if problem.setting == f"token {one.name}.op_date"]
         assert dated == ([", ".join(wild)] if wild else [])
@@ -278,7 +278,7 @@ def check_overview(store: Store) -> None:
     default=st.sampled_from([None, STANDARD, LOCKED]),
     is_stopped=st.booleans(),
 )
-def test_groups_say_what_the_records_say(
+def test_groups_and_records_give_the_same_result(
     fleet: list[DeviceRecord],
     policy: AssignmentPolicy,
     default: EnrollmentProfile | None,
@@ -289,7 +289,7 @@ def test_groups_say_what_the_records_say(
             defined = DefinedProfiles(store.profiles(name))
             by_groups = plan_all(store, name, ProfileSelector(defined, policy, default), NOW)
             by_records = plan_by_records(store, name, ProfileSelector(defined, policy, default))
-            assert shape(by_groups) == shape(by_records)
+            assert normalize(by_groups) == normalize(by_records)
             for rules in (policy, NO_RULES):
                 expected = risks_by_records(store, name, rules)
                 found = list(risks(store, name, rules))
@@ -300,8 +300,8 @@ def test_groups_say_what_the_records_say(
         check_overview(store)
 
 
-class Noting(MemoryStore):
-    """Notes which records are read, and how often groups are counted."""
+class RecordingStore(MemoryStore):
+    """Records which records are read, and how often groups are counted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -330,8 +330,8 @@ class Noting(MemoryStore):
         return super().device_groups(token_name)
 
 
-def test_only_what_is_due_or_named_is_read() -> None:
-    """What has its profile, or is asked of by the default alone, is counted; each count is made once."""
+def test_only_due_or_named_records_are_read() -> None:
+    """Devices with their profile, or that only follow the default, are counted; each count is made once."""
     given = Device(
         serial_number="given", model="Mac mini", profile_status=ProfileStatus.ASSIGNED, profile_uuid="P1"
     )
@@ -342,7 +342,7 @@ def test_only_what_is_due_or_named_is_read() -> None:
         for device in (given, tagged, bare)
     ]
     policy = AssignmentPolicy([Rule(profile=SPECIAL, model="iMac", asset_tag="T1")])
-    with Noting() as store:
+    with RecordingStore() as store:
         fill(store, fleet, default=STANDARD, is_stopped=False)
         plan = plan_all(
             store, "hq", ProfileSelector(DefinedProfiles(store.profiles("hq")), NO_RULES, STANDARD), NOW

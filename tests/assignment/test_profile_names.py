@@ -1,4 +1,4 @@
-"""One name for two different profiles is told, and nothing else is."""
+"""Two different profiles with one name are reported, and nothing else."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from pyade.assignment.same_names import NamedUse, same_names
         ([("b", "1", ""), ("a", "1", ""), ("B", "2", ""), ("A", "2", "")], ["a", "b"]),
     ],
 )
-def test_different_profiles_of_one_name_are_told(uses: list[tuple[str, str, str]], names: list[str]) -> None:
+def test_different_profiles_with_one_name_are_reported(
+    uses: list[tuple[str, str, str]], names: list[str]
+) -> None:
     assert [problem.value for problem in same_names(NamedUse(*use) for use in uses)] == names
 
 
-def test_the_problem_says_what_uses_the_profiles() -> None:
+def test_problem_names_the_users_of_the_profiles() -> None:
     (problem,) = same_names(
         [NamedUse("Std", "1", "the token's default"), NamedUse("Std", "2", "rule 'Lobby'")]
     )

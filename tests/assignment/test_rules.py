@@ -1,4 +1,4 @@
-"""Rules: the first one that matches decides, and one that can never decide is refused."""
+"""Rules: the first match decides, and a rule that can never decide is refused."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ MATCHES: dict[str, tuple[dict[str, Any], bool]] = {
 
 
 @each(("conditions", "expected"), MATCHES.values())
-def test_a_rule_matches_by_all_its_conditions(conditions: dict[str, Any], expected: bool) -> None:
+def test_rule_matches_if_all_its_conditions_match(conditions: dict[str, Any], expected: bool) -> None:
     assert Rule(profile=KIOSK, **conditions).matches(AIR, order_number="PO-77") is expected
 
 
 @each("condition", ["model", "family", "asset_tag", "description", "order"])
-def test_what_nobody_knows_matches_nothing(condition: str) -> None:
-    """Also where any text would do: a tag that is not there is no tag."""
+def test_missing_value_matches_no_condition(condition: str) -> None:
+    """Also if any text would match: a missing tag is not a tag."""
     conditions: dict[str, Any] = {condition: "*"}
     assert not Rule(profile=KIOSK, **conditions).matches(BARE)
 
 
-def test_the_first_rule_that_matches_decides() -> None:
+def test_first_matching_rule_decides() -> None:
     first, second = Rule(profile=LAB, asset_tag="LAB-*"), Rule(profile=KIOSK, model="MacBook*")
     assert AssignmentPolicy([first, second]).choose(AIR) is first
     assert AssignmentPolicy([second, first]).choose(AIR) is second
@@ -74,15 +74,15 @@ def test_the_first_rule_that_matches_decides() -> None:
     assert AssignmentPolicy().choose(AIR) is None
 
 
-def test_orders_are_known_by_serial_number() -> None:
+def test_order_numbers_are_looked_up_by_serial_number() -> None:
     rule = Rule(profile=LAB, order="PO-77")
     policy = AssignmentPolicy([rule], order_numbers={"S1": "po-77"})
     assert (policy.choose(AIR), policy.choose(BARE)) == (rule, None)
 
 
 @given(st.text(max_size=20), st.integers(0, 20))
-def test_a_text_matches_itself_and_whatever_the_star_hides(text: str, at: int) -> None:
-    """Whatever characters Apple or an administrator puts there."""
+def test_text_matches_itself_and_patterns_made_of_its_parts(text: str, at: int) -> None:
+    """With any characters that Apple or an administrator uses."""
     device = Device(serial_number="S", asset_tag=f"x{text}")
     literal = f"x{text}".replace("*", "?")
     assert Rule(profile=KIOSK, asset_tag=literal).matches(device)
@@ -109,12 +109,15 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
         lambda: AssignmentPolicy([Rule(profile=LAB, model=tag, name="Lab Macs") for tag in "AB"]),
         "two rules have the name 'Lab Macs'",
     ),
-    "orders of nobody": (lambda: AssignmentPolicy([Rule(profile=LAB, order="1")]), "give order_numbers"),
+    "unknown orders": (
+        lambda: AssignmentPolicy([Rule(profile=LAB, order="1")]),
+        "give order_numbers",
+    ),
 }
 
 
 @each(("make", "words"), MISTAKES.values())
-def test_a_mistake_is_told_when_the_rule_is_made(make: Callable[[], object], words: str) -> None:
+def test_invalid_rule_is_refused(make: Callable[[], object], words: str) -> None:
     with pytest.raises(PolicyError) as mistake:
         make()
     assert words in str(mistake.value)
@@ -135,7 +138,7 @@ NEVER = (
     ([{"model": "Mac*", "predicate": is_midnight}], {"model": "Mac mini", "predicate": is_midnight}),
     ([{"predicate": is_midnight}], {"model": "Mac mini", "predicate": is_midnight}),
 )
-"""Earlier rules, and one that they leave nothing to."""
+"""Earlier rules, and one that can never decide after them."""
 
 SOMETIMES = (
     ([{"model": "*"}], {"family": "Mac"}),
@@ -149,23 +152,23 @@ SOMETIMES = (
     ([{"model": "Mac*", "predicate": is_midnight}], {"model": "Mac mini"}),
     ([{"model": "stra\u00dfe"}], {"model": "strasse"}),
 )
-"""Earlier rules, and one that decides for some Mac all the same."""
+"""Earlier rules, and one that still decides for some Mac."""
 
 
 @pytest.mark.parametrize(("before", "after"), NEVER)
-def test_a_rule_that_can_never_decide_is_refused(before: list[Any], after: Any) -> None:
+def test_rule_that_can_never_decide_is_refused(before: list[Any], after: Any) -> None:
     rules = [Rule(profile=LAB, **conditions) for conditions in (*before, after)]
     with pytest.raises(PolicyError, match="never reached"):
         AssignmentPolicy(rules, order_numbers={})
 
 
 @pytest.mark.parametrize(("before", "after"), SOMETIMES)
-def test_a_rule_that_may_decide_is_not_refused(before: list[Any], after: Any) -> None:
+def test_rule_that_may_decide_is_accepted(before: list[Any], after: Any) -> None:
     policy = AssignmentPolicy([Rule(profile=LAB, **conditions) for conditions in (*before, after)])
     assert len(policy.rules) == len(before) + 1
 
 
-def test_the_rules_that_leave_nothing_are_named() -> None:
+def test_error_names_the_rules_that_match_first() -> None:
     rules = [
         Rule(profile=LAB, model="MacBook*"),
         Rule(profile=KIOSK, model="Mac mini", name="Lobby"),
@@ -196,7 +199,7 @@ CONDITIONS = st.fixed_dictionaries(
 
 
 @given(st.lists(CONDITIONS, min_size=2, max_size=4), st.lists(DEVICES, min_size=20, max_size=40))
-def test_no_rule_is_refused_that_decides_for_a_mac(conditions: list[Any], devices: list[Device]) -> None:
+def test_rule_that_decides_for_a_mac_is_never_refused(conditions: list[Any], devices: list[Device]) -> None:
     rules = [Rule(profile=LAB, **one) for one in conditions]
     found = never_reached(rules)
     if found is not None:
@@ -207,12 +210,12 @@ def test_no_rule_is_refused_that_decides_for_a_mac(conditions: list[Any], device
         )
 
 
-def test_rules_with_predicates_differ_by_them() -> None:
+def test_rules_with_different_predicates_differ() -> None:
     rules = [Rule(profile=KIOSK, model="A", predicate=is_midnight), Rule(profile=LAB, model="A")]
     assert len(AssignmentPolicy(rules).rules) == 2
 
 
-def test_a_policy_reads_like_a_list() -> None:
+def test_text_of_a_policy_is_a_list() -> None:
     policy = AssignmentPolicy(
         [
             Rule(profile=LAB, asset_tag=["LAB-*", "L-*"], model="MacBook*"),
@@ -228,7 +231,7 @@ def test_a_policy_reads_like_a_list() -> None:
     ]
 
 
-def test_a_policy_survives_pickling() -> None:
+def test_policy_survives_pickling() -> None:
     policy = AssignmentPolicy([Rule(profile=LAB, model="MacBook*", predicate=is_midnight)])
     again = pickle.loads(pickle.dumps(policy))
     assert again == policy

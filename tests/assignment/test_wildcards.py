@@ -1,4 +1,4 @@
-"""Patterns of rules: what they mean stays what a regular expression would mean."""
+"""Patterns of rules match exactly what equivalent regular expressions match."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyade.assignment.rules import Wildcard, _fold_letter
 
 LETTERS = "aAbB*?\n.[\\\u0130\u0131i\u00df\u1e9e\u017fs\u212ak\ufb05\ufb06\ud800"
-"""Among them the letters whose case is odd: a dotless i, a long s, a Kelvin sign, a sharp s."""
+"""Includes letters with unusual case mappings: a dotless i, a long s, a Kelvin sign, a sharp s."""
 
 
 def expression(pattern: str) -> re.Pattern[str]:
@@ -21,21 +21,19 @@ def expression(pattern: str) -> re.Pattern[str]:
 
 
 @given(st.text(LETTERS, max_size=6), st.text(LETTERS, max_size=8))
-def test_a_pattern_means_what_the_regular_expression_means(pattern: str, text: str) -> None:
+def test_pattern_matches_what_its_regular_expression_matches(pattern: str, text: str) -> None:
     assert Wildcard.of(pattern).matches(text) == bool(expression(pattern).fullmatch(text))
 
 
 @given(st.text("aB*?", max_size=6), st.text("Ab*?", max_size=6), st.text("abX", max_size=8))
-def test_a_pattern_that_covers_another_matches_whatever_that_one_does(
-    wide: str, narrow: str, text: str
-) -> None:
+def test_covering_pattern_matches_all_texts_of_the_covered_one(wide: str, narrow: str, text: str) -> None:
     covers, fits = Wildcard.of(wide).covers(narrow), Wildcard.of(narrow).matches(text)
     assert not (covers and fits) or Wildcard.of(wide).matches(text)
     assert Wildcard.of(narrow).covers(narrow)
     assert Wildcard.of("*").covers(narrow)
 
 
-def test_what_covers_what() -> None:
+def test_examples_of_covering_patterns() -> None:
     for wide, narrow in (
         ("*?", "?*"),
         ("Mac*", "macBook ?ir*"),
@@ -53,15 +51,15 @@ def test_what_covers_what() -> None:
 
 
 @given(st.text(max_size=8), st.integers(0, 8))
-def test_a_pattern_made_of_a_text_fits_it(text: str, at: int) -> None:
-    """In any case, and with any part hidden."""
+def test_pattern_made_of_a_text_matches_that_text(text: str, at: int) -> None:
+    """In any case, and with any part replaced by a wildcard."""
     for pattern in (text, f"{text[:at]}*", f"*{text[at:]}", f"{text[:at]}*{text[at:]}", "?" * len(text)):
         assert Wildcard.of(pattern).matches(text)
         assert Wildcard.of(pattern).matches(text) == bool(expression(pattern).fullmatch(text))
 
 
-def test_case_is_that_of_regular_expressions_for_every_letter() -> None:
-    """All letters that differ in case alone, and no others, are the same."""
+def test_case_is_ignored_as_in_regular_expressions_for_every_letter() -> None:
+    """All letters that differ only in case match, and no others."""
     same = defaultdict(set)
     letters = [chr(number) for number in range(0x110000)]
     for letter in letters:

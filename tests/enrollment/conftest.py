@@ -67,8 +67,8 @@ MACHINE: dict[str, Any] = {
 }
 
 
-class Identity:
-    """An identity provider that only remembers what it was asked."""
+class RecordingSignIn:
+    """An identity provider that records the states it gets."""
 
     def __init__(self) -> None:
         self.states: list[str] = []
@@ -79,8 +79,8 @@ class Identity:
 
 
 @attrs.define(kw_only=True)
-class Desk:
-    """Where Macs come to; ``kind`` says which service answers."""
+class Organization:
+    """An organization with one Mac; ``kind`` says which service is used."""
 
     kind: str
     authority: DeviceAuthority
@@ -88,7 +88,7 @@ class Desk:
     signer: Signer
     store: EnrollmentStore = attrs.Factory(MemoryStore)
     clock: FrozenClock = attrs.Factory(lambda: FrozenClock(NOW))
-    identity: Identity = attrs.Factory(Identity)
+    identity: RecordingSignIn = attrs.Factory(RecordingSignIn)
     options: dict[str, Any] = attrs.Factory(dict)
 
     def __attrs_post_init__(self) -> None:
@@ -160,7 +160,7 @@ class Desk:
     def events(self) -> list[Event]:
         return [event for event in self.store.events() if event.kind == "enrollment_decided"]
 
-    def later(self, **time: float) -> Desk:
+    def later(self, **time: float) -> Organization:
         self.clock.advance(timedelta(**time).total_seconds())
         return self
 
@@ -199,17 +199,17 @@ def signer() -> Signer:
 
 
 @pytest.fixture(params=["sync", "asyncio", "trio"])
-def desk(
+def organization(
     request: pytest.FixtureRequest, authority: DeviceAuthority, mac: DeviceIdentity, signer: Signer
-) -> Iterator[Desk]:
-    desk = Desk(kind=request.param, authority=authority, mac=mac, signer=signer)
-    yield desk
-    desk.store.close()
+) -> Iterator[Organization]:
+    organization = Organization(kind=request.param, authority=authority, mac=mac, signer=signer)
+    yield organization
+    organization.store.close()
 
 
 @pytest.fixture
 def push() -> PushCertificate:
-    """One that ends in ten days."""
+    """A push certificate that ends in ten days."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.USER_ID, MDM.topic)])
     builder = x509.CertificateBuilder(subject_name=name, issuer_name=name, public_key=key.public_key())
@@ -218,7 +218,7 @@ def push() -> PushCertificate:
     return PushCertificate(certificate=certificate)
 
 
-def answering(final: FinalConfiguration, serial: str) -> Callable[[bytes], bytes]:
+def empty_handler(final: FinalConfiguration, serial: str) -> Callable[[bytes], bytes]:
     """Return the handler of a server that has nothing of its own to install."""
 
     def answer(body: bytes) -> bytes:

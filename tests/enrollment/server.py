@@ -1,6 +1,6 @@
-"""An organization's server under uvicorn over TLS, in a thread or as a process of its own.
+"""An organization's server under uvicorn over TLS, in a thread or in its own process.
 
-It is the enrollment application, a provider to sign in with, and the address where a certificate authority
+It combines the enrollment application, an identity provider, and the address where a certificate authority
 checks requests::
 
     python -m tests.enrollment.server FOLDER
@@ -225,7 +225,7 @@ def thread(
 
 @contextlib.contextmanager
 def processes(organization: Organization, count: int) -> Iterator[list[int]]:
-    """Run the server in processes of their own, and return their ports."""
+    """Run the server in separate processes, and return their ports."""
     command = [sys.executable, "-m", "tests.enrollment.server", str(organization.folder)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     running = [
@@ -260,12 +260,12 @@ def main(folder: Path) -> None:
 
 @attrs.define
 class _Balancer:
-    """Leads the names of the organization to its servers, one after the other."""
+    """Distributes the requests for the organization's names over its servers, one after the other."""
 
     ports: Sequence[int]
     turn: int = 0
 
-    def lead(self, request: httpx.Request) -> None:
+    def route(self, request: httpx.Request) -> None:
         request.extensions = {**request.extensions, "sni_hostname": request.url.host}
         port = self.ports[self.turn % len(self.ports)]
         self.turn += 1
@@ -273,7 +273,7 @@ class _Balancer:
 
 
 class Transport(httpx.HTTPTransport):
-    """Requests to the names of the organization, over TLS that is verified by these names."""
+    """Sends requests for the organization's names, over TLS that is verified for these names."""
 
     def __init__(self, ports: Sequence[int], *, first: int = 0, **options: Any) -> None:
         super().__init__(**options)
@@ -281,14 +281,14 @@ class Transport(httpx.HTTPTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
-        self._balancer.lead(request)
+        self._balancer.route(request)
         response = super().handle_request(request)
         request.url = url
         return response
 
 
 class AsyncTransport(httpx.AsyncHTTPTransport):
-    """The same for asynchronous clients."""
+    """The asynchronous twin of ``Transport``."""
 
     def __init__(self, ports: Sequence[int], *, first: int = 0, **options: Any) -> None:
         super().__init__(**options)
@@ -296,7 +296,7 @@ class AsyncTransport(httpx.AsyncHTTPTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
-        self._balancer.lead(request)
+        self._balancer.route(request)
         response = await super().handle_async_request(request)
         request.url = url
         return response

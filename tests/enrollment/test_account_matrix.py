@@ -1,4 +1,4 @@
-"""Whatever user and accounts are called, each Mac that awaits gets the administrator of its profile."""
+"""With any names of users and accounts, each waiting Mac gets the administrator of its profile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 import attrs
 import pytest
-from tests.enrollment.conftest import ACME, HOST, MDM, SCEP, Identity, answering
+from tests.enrollment.conftest import ACME, HOST, MDM, SCEP, RecordingSignIn, empty_handler
 
 from pyade.core import (
     AdministratorAccount,
@@ -97,18 +97,18 @@ def profiles(affinity: UserAffinity) -> Iterator[tuple[str, EnrollmentProfile]]:
 
 
 @attrs.frozen
-class Desk:
+class EnrolledMac:
     """One Mac, which enrolls once and is set up with one profile after the other."""
 
     mac: FakeMac
     store: MemoryStore
     clock: FrozenClock
     service: EnrollmentService
-    identity: Identity
+    identity: RecordingSignIn
 
     @classmethod
-    def open(cls, authority: DeviceAuthority, version: str, user: User | None) -> Desk:
-        clock, identity = FrozenClock(NOW), Identity()
+    def open(cls, authority: DeviceAuthority, version: str, user: User | None) -> EnrolledMac:
+        clock, identity = FrozenClock(NOW), RecordingSignIn()
         store = MemoryStore(clock=clock)
         store.add_token(example_token())
         device = Device(serial_number=SERIAL, device_family=DeviceFamily.MAC, model="MacBook Air")
@@ -141,7 +141,7 @@ class Desk:
         self.store.set_default_profile("hq", profile)
         final = FinalConfiguration(self.store, clock=self.clock, **options)
 
-        return self.mac.finish_setup(answering(final, SERIAL))
+        return self.mac.finish_setup(empty_handler(final, SERIAL))
 
 
 AFFINITIES = {
@@ -166,20 +166,20 @@ CASES = [
 
 
 @pytest.mark.parametrize(("affinity", "user", "version"), CASES)
-def test_a_configured_administrator_reaches_every_mac_that_awaits(
+def test_configured_administrator_reaches_every_waiting_mac(
     authority: DeviceAuthority, affinity: str, user: str, version: str
 ) -> None:
-    """Read from the command that the Mac got; what is locked is a name that macOS takes."""
+    """Read from the command that the Mac got; a locked name is one that macOS accepts."""
     person = USERS.get(user)
-    desk = Desk.open(authority, version, person)
-    desk.store.set_default_profile("hq", attrs.evolve(BARE, user_affinity=AFFINITIES[affinity]))
-    desk.enroll(person)
+    enrolled_mac = EnrolledMac.open(authority, version, person)
+    enrolled_mac.store.set_default_profile("hq", attrs.evolve(BARE, user_affinity=AFFINITIES[affinity]))
+    enrolled_mac.enroll(person)
     made = list(profiles(AFFINITIES[affinity]))
     assert len(made) > 2
     for name, profile in made:
-        setup = desk.set_up(profile)
+        setup = enrolled_mac.set_up(profile)
         where = f"{name}: {setup}"
-        found = FinalConfiguration(desk.store, clock=desk.clock).progress(SERIAL).problems
+        found = FinalConfiguration(enrolled_mac.store, clock=enrolled_mac.clock).progress(SERIAL).problems
         assert setup.is_released, where
         assert setup.errors == (), where
         assert bool(setup.administrator) is (profile.administrator is not None), where
@@ -218,31 +218,33 @@ def test_a_configured_administrator_reaches_every_mac_that_awaits(
         ("number", "12345", "12345@contoso.example", ["account_name"]),
     ],
 )
-def test_the_usable_name_is_sent_and_the_other_left_to_the_person(
+def test_usable_name_is_sent_and_the_unusable_one_is_left_to_the_user(
     authority: DeviceAuthority, user: str, account_name: str, full_name: str, wrong: list[str]
 ) -> None:
     """With a problem in the progress of the Mac and in an event; then nothing is locked."""
-    desk = Desk.open(authority, "15.4", USERS[user])
+    enrolled_mac = EnrolledMac.open(authority, "15.4", USERS[user])
     profile = attrs.evolve(
         BARE,
         user_affinity=AFFINITIES["modern"],
         primary_account=PRIMARIES["prefilled"],
         administrator=ADMINS["fixed"],
     )
-    desk.store.set_default_profile("hq", profile)
-    desk.enroll(USERS[user])
-    setup = desk.set_up(profile)
+    enrolled_mac.store.set_default_profile("hq", profile)
+    enrolled_mac.enroll(USERS[user])
+    setup = enrolled_mac.set_up(profile)
     assert (setup.account_name, setup.full_name) == (account_name, full_name)
     assert setup.is_locked is not bool(wrong)
     assert setup.administrator == "localadmin"
-    found = FinalConfiguration(desk.store, clock=desk.clock).progress(SERIAL).problems
+    found = FinalConfiguration(enrolled_mac.store, clock=enrolled_mac.clock).progress(SERIAL).problems
     assert [one.setting for one in found] == [f"primary_account.{name}" for name in wrong]
     assert all("restrict_editing is off there" in one.fix for one in found)
-    told = [one.details["problems"] for one in desk.store.events() if one.kind is EventKind.SETUP_PROBLEM]
-    assert told == ([[str(one) for one in found]] if wrong else [])
-    desk.mac.finish_setup(lambda _: b"")  # which was not recorded
-    FinalConfiguration(desk.store, clock=desk.clock).authenticated(SERIAL)
-    assert FinalConfiguration(desk.store, clock=desk.clock).progress(SERIAL).problems == ()
+    reported = [
+        one.details["problems"] for one in enrolled_mac.store.events() if one.kind is EventKind.SETUP_PROBLEM
+    ]
+    assert reported == ([[str(one) for one in found]] if wrong else [])
+    enrolled_mac.mac.finish_setup(lambda _: b"")  # which was not recorded
+    FinalConfiguration(enrolled_mac.store, clock=enrolled_mac.clock).authenticated(SERIAL)
+    assert FinalConfiguration(enrolled_mac.store, clock=enrolled_mac.clock).progress(SERIAL).problems == ()
 
 
 @pytest.mark.parametrize(
@@ -265,16 +267,16 @@ def test_the_usable_name_is_sent_and_the_other_left_to_the_person(
         ("serial", "usual", {"variables": lambda _: None}, f"a{SERIAL}"),
     ],
 )
-def test_the_serial_number_stands_for_what_an_administrator_cannot_be_called(
+def test_serial_number_replaces_an_unusable_administrator_name(
     authority: DeviceAuthority, admin: str, user: str, options: dict[str, Any], short_name: str
 ) -> None:
-    """It is known, and the problem says the name."""
-    desk = Desk.open(authority, "15.4", USERS[user])
+    """The serial number is known, and the problem quotes the name."""
+    enrolled_mac = EnrolledMac.open(authority, "15.4", USERS[user])
     profile = attrs.evolve(BARE, user_affinity=AFFINITIES["legacy"], administrator=ADMINS[admin])
-    desk.store.set_default_profile("hq", profile)
-    desk.enroll(USERS[user])
-    assert desk.set_up(profile, **options).administrator == short_name
-    found = FinalConfiguration(desk.store, clock=desk.clock).progress(SERIAL).problems
+    enrolled_mac.store.set_default_profile("hq", profile)
+    enrolled_mac.enroll(USERS[user])
+    assert enrolled_mac.set_up(profile, **options).administrator == short_name
+    found = FinalConfiguration(enrolled_mac.store, clock=enrolled_mac.clock).progress(SERIAL).problems
     if SERIAL in short_name and admin != "serial":
         assert f"sent as {short_name}" in found[-1].value
     else:
@@ -294,35 +296,35 @@ def test_the_serial_number_stands_for_what_an_administrator_cannot_be_called(
         ("bare user", "root", "{{onPremisesSamAccountName}}", SERIAL, ["administrator.short_name"]),
     ],
 )
-def test_the_managed_user_is_the_account_that_the_mac_gets(
+def test_managed_user_is_an_account_that_the_mac_gets(
     authority: DeviceAuthority, admin: str, user: str, managed_user: str, expected: str, wrong: list[str]
 ) -> None:
-    """The administrator under the name that it has there; an unusable name is left out, and told."""
-    desk = Desk.open(authority, "15.4", USERS[user])
+    """The administrator under its final name; an unusable name is left out, and reported."""
+    enrolled_mac = EnrolledMac.open(authority, "15.4", USERS[user])
     profile = attrs.evolve(
         BARE,
         user_affinity=AFFINITIES["legacy"],
         administrator=ADMINS[admin],
         managed_user=managed_user,
     )
-    desk.store.set_default_profile("hq", profile)
-    desk.enroll(USERS[user])
-    command = desk.set_up(profile).account_configuration
+    enrolled_mac.store.set_default_profile("hq", profile)
+    enrolled_mac.enroll(USERS[user])
+    command = enrolled_mac.set_up(profile).account_configuration
     assert command is not None
     assert command.get("ManagedLocalUserShortName", "") == expected
     assert command["AutoSetupAdminAccounts"]
-    found = FinalConfiguration(desk.store, clock=desk.clock).progress(SERIAL).problems
+    found = FinalConfiguration(enrolled_mac.store, clock=enrolled_mac.clock).progress(SERIAL).problems
     assert [one.setting for one in found] == wrong
 
 
 def test_the_caller_may_fill_in_a_full_name(authority: DeviceAuthority) -> None:
     """{{username}} is the user principal name, as in Intune, unless the caller wants another value."""
     user = USERS["usual"]
-    desk = Desk.open(authority, "15.4", user)
+    enrolled_mac = EnrolledMac.open(authority, "15.4", user)
     profile = attrs.evolve(BARE, user_affinity=AFFINITIES["modern"], primary_account=PRIMARIES["prefilled"])
-    desk.store.set_default_profile("hq", profile)
-    desk.enroll(user)
-    setup = desk.set_up(profile, variables=lambda mac: {"username": mac.user.full_name})
+    enrolled_mac.store.set_default_profile("hq", profile)
+    enrolled_mac.enroll(user)
+    setup = enrolled_mac.set_up(profile, variables=lambda mac: {"username": mac.user.full_name})
     assert (setup.account_name, setup.full_name, setup.is_locked) == ("ada", "Ada Lovelace", True)
 
 
@@ -347,15 +349,15 @@ def test_a_device_name_with_an_unknown_variable_is_refused(options: dict[str, An
 def test_the_asynchronous_class_fills_in_the_same(authority: DeviceAuthority, backend: str) -> None:
     """With hooks of both kinds."""
     user = USERS["usual"]
-    desk = Desk.open(authority, "15.4", user)
+    enrolled_mac = EnrolledMac.open(authority, "15.4", user)
     profile = attrs.evolve(
         BARE,
         user_affinity=AFFINITIES["modern"],
         primary_account=PRIMARIES["prefilled"],
         administrator=ADMINS["device"],
     )
-    desk.store.set_default_profile("hq", profile)
-    desk.enroll(user)
+    enrolled_mac.store.set_default_profile("hq", profile)
+    enrolled_mac.enroll(user)
 
     async def device_name(mac: Enrollment) -> str:
         await anyio.lowlevel.checkpoint()
@@ -363,10 +365,10 @@ def test_the_asynchronous_class_fills_in_the_same(authority: DeviceAuthority, ba
 
     async def main() -> FakeSetup:
         final = AsyncFinalConfiguration(
-            desk.store,
+            enrolled_mac.store,
             variables=lambda _: {"partialupn": "o'hara"},
             device_name=device_name,
-            clock=desk.clock,
+            clock=enrolled_mac.clock,
         )
 
         async def answer(body: bytes) -> bytes:
@@ -376,7 +378,7 @@ def test_the_asynchronous_class_fills_in_the_same(authority: DeviceAuthority, ba
             command = await final.next_command(SERIAL) if message.asks_for_command else None
             return b"" if command is None else command.body
 
-        setup = await desk.mac.finish_setup_async(answer)
+        setup = await enrolled_mac.mac.finish_setup_async(answer)
         [found] = (await final.progress(SERIAL)).problems
         assert found.setting == "primary_account.account_name"
         return setup

@@ -1,4 +1,4 @@
-"""What a profile says about accounts is what the Mac is told, from Intune's JSON and from code."""
+"""The Mac gets the account settings of its profile, from Intune's JSON and from code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio
 import attrs
 import pytest
 from tests.cases import each
-from tests.enrollment.conftest import answering
+from tests.enrollment.conftest import empty_handler
 from tests.enrollment.test_final_configuration import ADA, NOW, SERIAL, URL, check_in, give_profile
 
 from pyade.builders import (
@@ -52,14 +52,14 @@ FROM_INTUNE = {
 }
 
 
-def told(
+def account_command(
     store: EnrollmentStore, profile: EnrollmentProfile, driver: str, *, user: User | None = ADA
 ) -> dict[str, Any]:
-    """Return what a Mac that awaits is told first, once the profile was stored."""
+    """Return the first command of a waiting Mac after *profile* was stored."""
     store.add_token(example_token())
     give_profile(store, profile, user=user)
 
-    def own(enrollment: Enrollment) -> AdministratorAccount:
+    def own_administrator(enrollment: Enrollment) -> AdministratorAccount:
         return attrs.evolve(ADMIN, password_hash=hash_password(enrollment.serial_number))
 
     messages = [
@@ -68,7 +68,7 @@ def told(
     ]
 
     async def asynchronously() -> bytes:
-        final = AsyncFinalConfiguration(store, administrator=own, clock=FrozenClock(NOW))
+        final = AsyncFinalConfiguration(store, administrator=own_administrator, clock=FrozenClock(NOW))
         for message in messages:
             await final.received(SERIAL, message)
         await final.work_left(SERIAL, [])
@@ -79,7 +79,7 @@ def told(
     if driver != "sync":
         body = anyio.run(asynchronously, backend=driver)
     else:
-        final = FinalConfiguration(store, administrator=own, clock=FrozenClock(NOW))
+        final = FinalConfiguration(store, administrator=own_administrator, clock=FrozenClock(NOW))
         for message in messages:
             final.received(SERIAL, message)
         final.work_left(SERIAL, [])
@@ -93,13 +93,13 @@ def told(
 
 @pytest.mark.parametrize("driver", ["sync", "asyncio", "trio"])
 @pytest.mark.parametrize("form", ["classic", "policy"])
-def test_a_standard_user_of_intunes_is_one_on_the_mac(driver: str, form: str) -> None:
-    own = OwnSettings(url=URL, web_url=PAGE)
-    imported = profile_from_intune(FROM_INTUNE, own)
+def test_standard_user_of_intune_is_a_standard_user_on_the_mac(driver: str, form: str) -> None:
+    own_administrator = OwnSettings(url=URL, web_url=PAGE)
+    imported = profile_from_intune(FROM_INTUNE, own_administrator)
     if form == "policy":
-        imported = policy_from_intune(policy_to_intune(imported, token_id="t").body, own)
+        imported = policy_from_intune(policy_to_intune(imported, token_id="t").body, own_administrator)
     with MemoryStore() as store:
-        command = told(store, imported.profile, driver)
+        command = account_command(store, imported.profile, driver)
     assert command[REGULAR] is True
     assert command["PrimaryAccountUserName"] == "ada"
     assert command["AutoSetupAdminAccounts"][0]["shortName"] == "itadmin"
@@ -123,20 +123,20 @@ SETTINGS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 def test_each_setting_reaches_the_mac_through_a_store(
     settings: dict[str, Any], expected: dict[str, Any], waits: bool
 ) -> None:
-    """Whatever was given for the wait, which accounts switch on."""
+    """Also if the wait is set explicitly, which accounts switch on."""
     profile = EnrollmentProfile(name="x", url=URL, await_final_configuration=waits, **settings)
     with SQLiteStore(":memory:") as store:
-        command = told(store, profile, "sync")
+        command = account_command(store, profile, "sync")
     assert {key: command[key] for key in (REGULAR, SKIP, MANAGED, TETHER) if key in command} == expected
     assert ("AutoSetupAdminAccounts" in command) is ("administrator" in settings)
 
 
-def test_a_managed_user_without_a_value_costs_no_administrator() -> None:
+def test_managed_user_without_a_value_does_not_remove_the_administrator() -> None:
     profile = EnrollmentProfile(
         name="x", url=URL, user_affinity=MODERN, administrator=ADMIN, managed_user="{{partialupn}}"
     )
     with MemoryStore() as store:
-        command = told(store, profile, "sync", user=None)
+        command = account_command(store, profile, "sync", user=None)
     assert MANAGED not in command
     assert command["AutoSetupAdminAccounts"][0]["shortName"] == "itadmin"
 
@@ -150,10 +150,10 @@ ADMIN_ALONE = {"AutoSetupAdminAccounts": [{"hidden": False, "shortName": "itadmi
 @pytest.mark.parametrize("names", [{}, NAMES])
 @pytest.mark.parametrize("skips", [True, False])
 @pytest.mark.parametrize("administrator", ["", "itadmin"])
-def test_each_row_of_intunes_accounts_is_what_the_mac_is_told_also_after_the_way_back(
+def test_each_account_row_of_intune_reaches_the_mac_also_after_a_round_trip(
     authority: DeviceAuthority, *, administrator: str, skips: bool, names: dict[str, str], regular: bool
 ) -> None:
-    """Read from an export as a whole, and written again; a Mac without account settings is told nothing."""
+    """Read from an export as a whole, and written again; without account settings no command is sent."""
     body = {
         **FROM_INTUNE,
         **dict.fromkeys(NAMES, ""),
@@ -173,21 +173,21 @@ def test_each_row_of_intunes_accounts_is_what_the_mac_is_told_also_after_the_way
         manual, lock = "DontAutoPopulatePrimaryAccountInfo", "LockPrimaryAccountInfo"
         expected = {**expected, **FILLED, manual: False, lock: False}
     for imported in (given, back):
-        command = at_the_mac(imported.profile, authority)
+        command = command_of_fake_mac(imported.profile, authority)
         assert command == ({"RequestType": "AccountConfiguration", **expected} if expected else None)
     warned = any(one.setting.endswith("setPrimarySetupAccountAsRegularUser") for one in given.problems)
     assert warned is (regular and (skips or not administrator))
 
 
-def at_the_mac(profile: EnrollmentProfile, authority: DeviceAuthority) -> Mapping[str, Any] | None:
-    """Return the ``AccountConfiguration`` that a Mac with *profile* got before it was let go."""
+def command_of_fake_mac(profile: EnrollmentProfile, authority: DeviceAuthority) -> Mapping[str, Any] | None:
+    """Return the ``AccountConfiguration`` that a Mac with *profile* got before it was released."""
     with MemoryStore() as store:
         store.add_token(example_token())
         give_profile(store, profile)
         final = FinalConfiguration(store, clock=FrozenClock(NOW))
 
         mac = FakeMac(serial_number=SERIAL, identity=authority.issue(), version="15.4")
-        setup = mac.finish_setup(answering(final, SERIAL))
+        setup = mac.finish_setup(empty_handler(final, SERIAL))
         assert setup.is_released
         assert setup.errors == ()
         return setup.account_configuration

@@ -1,4 +1,4 @@
-"""The ACME payload in a signed profile, key by key against the schema, and its directory at a real server."""
+"""The ACME payload in a signed profile, compared with the schema, and its directory on a real server."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ VERSIONS = (
     *("10.9", "10.13.6", "10.15.7", "11.7", "12.7", "13.0", "13.1", "13.7"),
     *("14.0", "14.4", "15.0", "15.7", "26.0", "26.1", "27.0"),
 )
-# Apple, com.apple.security.acme and CommonPayloadKeys: the type of each key; True where it must be there.
+# Apple, com.apple.security.acme and CommonPayloadKeys: the type of each key; True if it is required.
 # UsageFlags is a bit field of 0x01 and 0x04; the pairs of Subject have two texts each.
 KEYS: Mapping[str, tuple[type, bool]] = {
     "PayloadType": (str, True),
@@ -73,8 +73,8 @@ KEYS: Mapping[str, tuple[type, bool]] = {
 }
 
 
-def objections(payload: Mapping[str, Any], version: MacOSVersion, chip: ChipClass) -> list[str]:
-    """Return what Apple's schema objects to in a payload for such a Mac."""
+def schema_violations(payload: Mapping[str, Any], version: MacOSVersion, chip: ChipClass) -> list[str]:
+    """Return the violations of Apple's schema in a payload for such a Mac."""
     found = [f"{key} is missing" for key, (_, is_needed) in KEYS.items() if is_needed and key not in payload]
     found += [
         f"{key}: {value!r}"
@@ -120,7 +120,7 @@ _WITH_ENCLAVE = (ChipClass.APPLE_SILICON, ChipClass.T2)
 
 
 @attrs.frozen
-class Desk:
+class Enroller:
     """Enrolls one Mac of any kind."""
 
     store: MemoryStore
@@ -138,7 +138,7 @@ class Desk:
 def make(authority: DeviceAuthority, mac: DeviceIdentity, signer: Signer) -> Iterator[Any]:
     stack = ExitStack()
 
-    def desk(**options: Any) -> Desk:
+    def create(**options: Any) -> Enroller:
         store = stack.enter_context(MemoryStore())
         store.add_token(example_token())
         store.set_default_profile("hq", PROFILE)
@@ -147,10 +147,10 @@ def make(authority: DeviceAuthority, mac: DeviceIdentity, signer: Signer) -> Ite
         clock, trust = FrozenClock(NOW), authority.trust
         issuers = {"acme": ACME, "scep": SCEP, "mdm": MDM}
         service = EnrollmentService(store, signer=signer, trust=trust, clock=clock, **{**issuers, **options})
-        return Desk(store, service, mac)
+        return Enroller(store, service, mac)
 
     with stack:
-        yield desk
+        yield create
 
 
 def payload_of(enrollment: FakeEnrollment) -> dict[str, Any]:
@@ -165,17 +165,17 @@ def payload_of(enrollment: FakeEnrollment) -> dict[str, Any]:
 @each("accepts_unattested", [False, True])
 @each("version", VERSIONS)
 @each("product", PRODUCTS)
-def test_every_mac_gets_a_payload_that_apples_schema_allows(
+def test_every_mac_gets_a_payload_valid_in_apples_schema(
     product: str, version: str, accepts_unattested: bool, make: Any
 ) -> None:
     at, chip = MacOSVersion.of(version), PRODUCTS[product]
-    desk: Desk = make(acme=attrs.evolve(ACME, accepts_unattested=accepts_unattested))
-    enrollment = desk.enroll(product, version)
+    create: Enroller = make(acme=attrs.evolve(ACME, accepts_unattested=accepts_unattested))
+    enrollment = create.enroll(product, version)
     if at < MacOSVersion(13, 1):
         assert enrollment.identity == "scep"
         return
     payload = payload_of(enrollment)
-    assert objections(payload, at, chip) == []
+    assert schema_violations(payload, at, chip) == []
     from_14 = at >= MacOSVersion(14)
     is_bound = from_14 and (chip is ChipClass.APPLE_SILICON or (chip is ChipClass.T2 and accepts_unattested))
     assert payload["HardwareBound"] is is_bound
@@ -183,9 +183,9 @@ def test_every_mac_gets_a_payload_that_apples_schema_allows(
     assert (payload["KeyType"], payload["KeySize"]) == (
         ("ECSECPrimeRandom", 384) if is_bound else ("RSA", 2048)
     )
-    (kept,) = desk.store.one_times("C02ACME00001")
+    (kept,) = create.store.one_times("C02ACME00001")
     assert kept.kind is OneTimeKind.ACME_CLIENT_IDENTIFIER
-    issued = redeem_client_identifier(desk.store, payload["ClientIdentifier"], now=NOW)
+    issued = redeem_client_identifier(create.store, payload["ClientIdentifier"], now=NOW)
     assert (issued.serial_number, issued.value["attest"]) == ("C02ACME00001", payload["Attest"])
 
 
@@ -201,14 +201,14 @@ def test_every_mac_gets_a_payload_that_apples_schema_allows(
         {"Unheard": "of"},
     ],
 )
-def test_the_rules_here_object_to_what_is_wrong(changes: dict[str, Any], make: Any) -> None:
+def test_schema_rules_find_invalid_payloads(changes: dict[str, Any], make: Any) -> None:
     payload = {**payload_of(make().enroll("Mac16,1", "13.1")), **changes}
     payload = {key: value for key, value in payload.items() if value is not None}
-    assert objections(payload, MacOSVersion(13, 1), ChipClass.APPLE_SILICON)
+    assert schema_violations(payload, MacOSVersion(13, 1), ChipClass.APPLE_SILICON)
 
 
-def test_an_identifier_that_is_no_text_is_refused_like_any_other(make: Any) -> None:
-    # JSON can hold half a character, and an ACME order comes as JSON.
+def test_identifier_that_is_not_valid_text_is_refused_like_any_other(make: Any) -> None:
+    # JSON can contain a lone surrogate, and an ACME order is JSON.
     with pytest.raises(TrustError, match="is unknown"):
         redeem_client_identifier(make().store, json.loads('"\\ud800"'), now=NOW)
 
@@ -244,13 +244,13 @@ def pebble(tmp_path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 @pytest.mark.slow
-def test_the_directory_in_the_profile_is_that_of_an_acme_server(pebble: tuple[int, bytes], make: Any) -> None:
+def test_directory_in_the_profile_is_that_of_an_acme_server(pebble: tuple[int, bytes], make: Any) -> None:
     port, anchor = pebble
-    desk: Desk = make(
+    create: Enroller = make(
         acme=AcmeIssuer(directory_url=f"https://{HOST}/dir"), mdm=attrs.evolve(MDM, certificates=(anchor,))
     )
-    enrollment = desk.enroll("Mac16,1", "15.0")
-    # What the Mac trusts by then is what the profile brings along.
+    enrollment = create.enroll("Mac16,1", "15.0")
+    # By then the Mac trusts the anchors of the profile.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for part in enrollment.profile["PayloadContent"]:
         if part["PayloadType"] == "com.apple.security.root":

@@ -1,4 +1,4 @@
-"""Which profile a Mac may come with, and how often, whatever clocks and devices do."""
+"""Which profile a Mac may enroll with, and how often, with any clocks and devices."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ def add(store: MemoryStore, device: Device) -> None:
 
 @pytest.mark.parametrize("uuid", ["P1", "p1"])
 @pytest.mark.parametrize("status", [ProfileStatus.ASSIGNED, ProfileStatus.PUSHED, None])
-def test_a_mac_comes_with_the_profile_that_apple_shows(
+def test_mac_enrolls_with_the_profile_that_apple_shows(
     store: MemoryStore, status: ProfileStatus | None, uuid: str
 ) -> None:
-    """Also where its state is not known."""
+    """Also if its state is not known."""
     add(store, Device(serial_number=SERIAL, profile_uuid=uuid, profile_status=status))
     assert load_context(store, SERIAL).profile_uuid == "P1"
 
 
 @pytest.mark.parametrize("status", [ProfileStatus.REMOVED, ProfileStatus.EMPTY])
-def test_a_profile_that_was_taken_away_is_none(store: MemoryStore, status: ProfileStatus) -> None:
-    """Apple goes on showing its id."""
+def test_removed_profile_does_not_count(store: MemoryStore, status: ProfileStatus) -> None:
+    """Apple still shows its id."""
     add(store, Device(serial_number=SERIAL, profile_uuid="P1", profile_status=status))
     assert "has no profile" in load_context(store, SERIAL).refusal
 
 
-def test_a_profile_from_before_the_move_to_this_server_counts(store: MemoryStore) -> None:
-    """The Mac is here, so it could fetch it."""
+def test_profile_from_before_the_move_to_this_server_counts(store: MemoryStore) -> None:
+    """The Mac is here, so it could fetch the profile."""
     device = Device(
         serial_number=SERIAL,
         profile_uuid="P1",
@@ -74,10 +74,10 @@ def test_a_profile_from_before_the_move_to_this_server_counts(store: MemoryStore
 
 
 @pytest.mark.parametrize(("given_uuid", "shown"), [("P1", ProfileStatus.EMPTY), ("", ProfileStatus.ASSIGNED)])
-def test_an_assignment_counts_before_apple_shows_it(
+def test_assignment_counts_before_apple_shows_the_profile(
     store: MemoryStore, given_uuid: str, shown: ProfileStatus
 ) -> None:
-    """As does a removal."""
+    """So does a removal."""
     add(store, Device(serial_number=SERIAL, profile_uuid="P1", profile_status=shown))
     attempt = Attempt(
         profile_uuid=given_uuid, result=DeviceResult.SUCCESS, attempted_at=NOW + HOUR, not_before=None
@@ -106,8 +106,8 @@ def enrollment(*issues: datetime) -> Enrollment:
     limit=st.integers(1, 5),
     seconds=st.lists(st.integers(-30, 30), min_size=20, max_size=20),
 )
-def test_the_limit_holds_for_nodes_whose_clocks_differ(limit: int, seconds: list[int]) -> None:
-    """And for requests that overlap: what another one stored a moment ahead counts."""
+def test_limit_applies_to_nodes_whose_clocks_differ(limit: int, seconds: list[int]) -> None:
+    """And to overlapping requests: profiles that another request stored with a slightly later time count."""
     limits = EnrollmentLimits(profiles=limit)
     known = enrollment()
     given_profiles = 0
@@ -120,8 +120,8 @@ def test_the_limit_holds_for_nodes_whose_clocks_differ(limit: int, seconds: list
     assert given_profiles == limit
 
 
-def test_a_clock_that_was_set_back_blocks_no_mac() -> None:
-    """What lies further ahead than the window does not count."""
+def test_clock_that_was_set_back_blocks_no_mac() -> None:
+    """Times further ahead than the window do not count."""
     limits = EnrollmentLimits(profiles=1)
     assert wait_of(enrollment(NOW + HOUR), limits, NOW) is None
     assert with_issue(enrollment(NOW + HOUR), limits, NOW) == (NOW,)

@@ -1,4 +1,4 @@
-"""The ASGI application: paths, methods, limits, and errors whose text no client sees."""
+"""The ASGI application: paths, methods, limits, and errors whose text is never sent to clients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
-from tests.enrollment.conftest import ADA, HOST, LEGACY, MODERN, Desk
+from tests.enrollment.conftest import ADA, HOST, LEGACY, MODERN, Organization
 
 from pyade.core.profile.accounts import User
 from pyade.crypto.push_certificate import PushCertificate
@@ -31,8 +31,8 @@ REFUSED = b"This Mac cannot be enrolled. Contact your organization.\n"
 SECRET = "s3cret-of-the-provider"
 
 
-def trusting(returned: SignInReturn) -> tuple[str, User] | str:
-    """An identity provider whose word is the query: no test of it, but of what carries it."""
+def query_sign_in(returned: SignInReturn) -> tuple[str, User] | str:
+    """An identity provider that trusts the query: it tests the transport of the sign-in only."""
     fields = returned.fields
     return (fields["state"], ADA) if "state" in fields else f"no state in {sorted(fields)}"
 
@@ -40,10 +40,10 @@ def trusting(returned: SignInReturn) -> tuple[str, User] | str:
 @pytest.fixture(params=["asyncio", "trio"])
 def place(
     request: pytest.FixtureRequest, authority: DeviceAuthority, mac: DeviceIdentity, signer: Signer
-) -> Iterator[Desk]:
-    desk = Desk(kind=request.param, authority=authority, mac=mac, signer=signer)
-    yield desk
-    desk.store.close()
+) -> Iterator[Organization]:
+    organization = Organization(kind=request.param, authority=authority, mac=mac, signer=signer)
+    yield organization
+    organization.store.close()
 
 
 @attrs.frozen
@@ -69,18 +69,18 @@ class Exchange:
 
 
 def call(
-    desk: Desk,
+    organization: Organization,
     method: str,
     path: str,
     *bodies: bytes,
     headers: list[tuple[bytes, bytes]] | None = None,
     query: bytes = b"",
-    end_sign_in: SignInEnd | None = trusting,
+    end_sign_in: SignInEnd | None = query_sign_in,
     leaves: bool = False,
     options: dict[str, Any] | None = None,
     **scope: Any,
 ) -> Exchange:
-    """Send one request to an application around a service of *desk*, as a server does."""
+    """Send one request to an application around a service of *organization*, as a server does."""
     waiting: list[dict[str, Any]] = [
         {"type": "http.request", "body": body, "more_body": leaves or number < len(bodies)}
         for number, body in enumerate(bodies, 1)
@@ -96,7 +96,7 @@ def call(
         sent.append(dict(message))
 
     async def main() -> None:
-        app = EnrollmentApp(desk.service(**(options or {})), end_sign_in=end_sign_in)
+        app = EnrollmentApp(organization.service(**(options or {})), end_sign_in=end_sign_in)
         fields = [(b"host", HOST.encode())] if headers is None else headers
         whole = {
             "type": "http",
@@ -108,14 +108,14 @@ def call(
         }
         await app(whole, receive, send)
 
-    anyio.run(main, backend=desk.kind)
+    anyio.run(main, backend=organization.kind)
     return Exchange(sent, total - len(waiting))
 
 
-# Addresses
+# Paths
 
 
-def test_a_mac_posts_and_gets_its_profile(place: Desk) -> None:
+def test_a_mac_posts_and_gets_its_profile(place: Organization) -> None:
     answer = call(place, "POST", "/enroll", place.signed())
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/x-apple-aspen-config"
@@ -124,7 +124,7 @@ def test_a_mac_posts_and_gets_its_profile(place: Desk) -> None:
     assert place.store.one_times("C02TEST00001")
 
 
-def test_a_body_may_come_in_pieces(place: Desk) -> None:
+def test_body_may_arrive_in_chunks(place: Organization) -> None:
     body = place.signed()
     assert call(place, "POST", "/enroll", body[:1000], b"", body[1000:]).status == 200
 
@@ -143,20 +143,20 @@ def test_a_body_may_come_in_pieces(place: Desk) -> None:
         ("POST", "//enroll", 404, None),
     ],
 )
-def test_other_paths_and_methods_are_turned_away_without_the_service(
-    method: str, path: str, status: int, allow: str | None, place: Desk
+def test_other_paths_and_methods_never_reach_the_service(
+    method: str, path: str, status: int, allow: str | None, place: Organization
 ) -> None:
     answer = call(place, method, path, b"whatever")
     assert (answer.status, answer.headers.get("allow")) == (status, allow)
     assert not place.events()
 
 
-def test_without_modern_authentication_no_web_view_can_return(place: Desk) -> None:
+def test_without_modern_authentication_there_is_no_web_view(place: Organization) -> None:
     answer = call(place, "GET", "/signed-in", end_sign_in=None, options={"sign_in": None})
     assert answer.status == 404
 
 
-def test_paths_are_the_callers(place: Desk) -> None:
+def test_caller_can_choose_the_paths(place: Organization) -> None:
     app = EnrollmentApp(place.service(sign_in=None), enroll_path="/mdm/enroll", health_path="/livez")
 
     async def main() -> list[int]:
@@ -175,18 +175,18 @@ def test_paths_are_the_callers(place: Desk) -> None:
 @pytest.mark.parametrize(
     "paths", [{"enroll_path": "enroll"}, {"return_path": "/health"}, {"health_path": ""}]
 )
-def test_paths_that_cannot_work_are_refused_at_once(paths: dict[str, Any], place: Desk) -> None:
+def test_unusable_paths_are_refused_at_creation(paths: dict[str, Any], place: Organization) -> None:
     with pytest.raises(PolicyError, match="path"):
         EnrollmentApp(place.service(sign_in=None), **paths)
 
 
 @pytest.mark.parametrize("root", ["/ade", "/ade/"])
-def test_works_below_another_path(root: str, place: Desk) -> None:
+def test_application_works_below_another_path(root: str, place: Organization) -> None:
     assert call(place, "POST", "/ade/enroll", place.signed(), root_path=root).status == 200
     assert call(place, "POST", "/adenroll", place.signed(), root_path=root).status == 404
 
 
-def test_can_be_mounted_in_starlette(place: Desk) -> None:
+def test_application_can_be_mounted_in_starlette(place: Organization) -> None:
     outer = Starlette(routes=[Mount("/ade", app=EnrollmentApp(place.service(sign_in=None)))])
 
     async def main() -> tuple[int, int]:
@@ -198,10 +198,10 @@ def test_can_be_mounted_in_starlette(place: Desk) -> None:
     assert anyio.run(main) == (200, 404)
 
 
-# Bounds
+# Limits
 
 
-def test_reads_no_more_than_it_needs_whatever_the_length_says(place: Desk) -> None:
+def test_application_reads_no_more_than_needed_for_any_content_length(place: Organization) -> None:
     chunk = bytes(16 * 1024)
     headers = [(b"host", HOST.encode()), (b"content-length", b"5")]
     answer = call(place, "POST", "/enroll", *([chunk] * 1000), headers=headers)
@@ -211,25 +211,25 @@ def test_reads_no_more_than_it_needs_whatever_the_length_says(place: Desk) -> No
     assert answer.headers["connection"] == "close"
 
 
-def test_only_a_connection_on_which_more_may_follow_is_closed(place: Desk) -> None:
+def test_only_a_connection_with_unread_data_is_closed(place: Organization) -> None:
     assert "connection" not in call(place, "POST", "/enroll", b"short").headers
     assert call(place, "POST", "/nowhere", b"short").headers["connection"] == "close"
     # HTTP/2 has streams for that, and no such header.
     assert "connection" not in call(place, "POST", "/nowhere", b"short", http_version="2").headers
 
 
-def test_the_largest_body_is_still_read_whole(place: Desk) -> None:
+def test_largest_allowed_body_is_read(place: Organization) -> None:
     call(place, "POST", "/enroll", bytes(64 * 1024))
     (event,) = place.events()
     assert "cannot be read" in event.details["reason"]
 
 
-def test_one_huge_piece_is_cut(place: Desk) -> None:
+def test_single_huge_chunk_is_cut_at_the_limit(place: Organization) -> None:
     assert call(place, "POST", "/enroll", bytes(10_000_000)).status == 400
     assert call(place, "POST", "/signed-in", bytes(10_000_000)).status == 413
 
 
-def test_a_client_that_leaves_gets_no_answer_and_no_credential(place: Desk) -> None:
+def test_client_that_disconnects_gets_no_response_and_no_credential(place: Organization) -> None:
     assert not call(place, "POST", "/enroll", place.signed(), leaves=True).messages
     assert not place.events()
     assert not place.store.one_times("C02TEST00001")
@@ -238,7 +238,7 @@ def test_a_client_that_leaves_gets_no_answer_and_no_credential(place: Desk) -> N
 # The web view
 
 
-def test_a_sign_in_ends_with_a_profile_once(place: Desk) -> None:
+def test_a_sign_in_ends_with_a_profile_once(place: Organization) -> None:
     place.store.set_default_profile("hq", MODERN)
     header = [(b"host", HOST.encode()), (b"x-apple-aspen-deviceinfo", place.header().encode())]
     opened = call(place, "GET", "/signin", headers=header)
@@ -250,7 +250,7 @@ def test_a_sign_in_ends_with_a_profile_once(place: Desk) -> None:
     assert (again.status, again.body) == (403, REFUSED)
 
 
-def test_a_provider_may_post_its_answer(place: Desk) -> None:
+def test_provider_may_post_its_response(place: Organization) -> None:
     place.store.set_default_profile("hq", MODERN)
     header = [(b"host", HOST.encode()), (b"x-apple-aspen-deviceinfo", place.header().encode())]
     call(place, "GET", "/signin", headers=header)
@@ -259,23 +259,23 @@ def test_a_provider_may_post_its_answer(place: Desk) -> None:
     async def slow(returned: SignInReturn) -> tuple[str, User] | str:
         await anyio.lowlevel.checkpoint()
         assert returned.fields["code"] == "ü"
-        return trusting(returned)
+        return query_sign_in(returned)
 
     assert call(place, "POST", "/signed-in", form, end_sign_in=slow).status == 200
 
 
-def test_a_sign_in_ends_where_it_began(place: Desk) -> None:
+def test_sign_in_must_end_on_the_host_where_it_began(place: Organization) -> None:
     place.store.set_default_profile("hq", MODERN)
     header = [(b"host", HOST.encode()), (b"x-apple-aspen-deviceinfo", place.header().encode())]
     call(place, "GET", "/signin", headers=header)
     query = urlencode({"state": place.identity.states[0]}).encode()
     elsewhere = [(b"host", b"evil.example")]
     assert call(place, "GET", "/signed-in", query=query, headers=elsewhere).status == 403
-    assert call(place, "GET", "/signed-in", query=query).status == 403  # it is used up
+    assert call(place, "GET", "/signed-in", query=query).status == 403  # the state is used up
 
 
-def test_a_sign_in_that_fails_is_answered_and_may_be_tried_again(
-    place: Desk, caplog: pytest.LogCaptureFixture
+def test_failed_sign_in_gets_a_page_and_can_be_repeated(
+    place: Organization, caplog: pytest.LogCaptureFixture
 ) -> None:
     place.store.set_default_profile("hq", MODERN)
     header = [(b"host", HOST.encode()), (b"x-apple-aspen-deviceinfo", place.header().encode())]
@@ -290,32 +290,32 @@ def test_a_sign_in_that_fails_is_answered_and_may_be_tried_again(
     assert call(place, "GET", "/signed-in", query=query).status == 200
 
 
-def test_a_state_that_is_no_text_is_refused_like_any_other(place: Desk) -> None:
+def test_state_that_is_not_valid_text_is_refused_like_any_other(place: Organization) -> None:
     answer = call(place, "GET", "/signed-in", end_sign_in=lambda returned: ("\ud800", ADA))
     assert (answer.status, answer.body) == (403, REFUSED)
 
 
 @pytest.mark.parametrize("found", [None, ADA, ("state",), ("state", ADA, ADA), (ADA, "state"), (None, ADA)])
-def test_a_sign_in_that_ends_in_something_else_is_an_error_of_the_caller(
-    found: Any, place: Desk, caplog: pytest.LogCaptureFixture
+def test_sign_in_that_returns_another_type_is_an_error_of_the_caller(
+    found: Any, place: Organization, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert call(place, "GET", "/signed-in", end_sign_in=lambda returned: found).status == 500
     assert "end_sign_in returned neither" in caplog.text
 
 
 @pytest.mark.parametrize("query", [b"state=a&state=b", b"&".join(b"x%d=1" % n for n in range(101))])
-def test_a_form_that_can_be_read_in_two_ways_has_no_fields(query: bytes) -> None:
+def test_ambiguous_form_has_no_fields(query: bytes) -> None:
     assert SignInReturn(method="GET", query=query.decode()).fields == {}
     assert SignInReturn(method="POST", body=query).fields == {}
 
 
-def test_a_browser_without_the_header_is_told_what_the_page_is_for(place: Desk) -> None:
+def test_browser_without_the_header_gets_an_explanation(place: Organization) -> None:
     answer = call(place, "GET", "/signin")
     assert (answer.status, answer.body) == (400, b"This page is for Macs in Setup Assistant.\n")
 
 
 @pytest.mark.parametrize("name", [b"x-apple-aspen-deviceinfo", b"host"])
-def test_a_header_that_comes_twice_counts_as_unreadable(name: bytes, place: Desk) -> None:
+def test_duplicate_header_counts_as_unreadable(name: bytes, place: Organization) -> None:
     place.store.set_default_profile("hq", MODERN)
     headers = [(b"host", HOST.encode()), (b"x-apple-aspen-deviceinfo", place.header().encode())]
     twice = [*headers, *(pair for pair in headers if pair[0] == name)]
@@ -323,7 +323,7 @@ def test_a_header_that_comes_twice_counts_as_unreadable(name: bytes, place: Desk
     assert not place.identity.states
 
 
-def test_name_and_password_reach_the_service(place: Desk) -> None:
+def test_name_and_password_reach_the_service(place: Organization) -> None:
     place.store.set_default_profile("hq", LEGACY)
     options = {"authenticate": lambda name, password: ADA if password == "right" else None}
     asked = call(place, "POST", "/enroll", place.signed(), options=options)
@@ -332,7 +332,7 @@ def test_name_and_password_reach_the_service(place: Desk) -> None:
     assert call(place, "POST", "/enroll", place.signed(), headers=headers, options=options).status == 200
 
 
-# When something goes wrong
+# Errors
 
 
 def broken(error: Exception) -> Callable[..., Any]:
@@ -342,8 +342,8 @@ def broken(error: Exception) -> Callable[..., Any]:
     return hook
 
 
-def test_an_error_of_a_hook_shows_no_client_what_it_quotes(
-    place: Desk, caplog: pytest.LogCaptureFixture
+def test_error_text_of_a_hook_is_not_sent_to_clients(
+    place: Organization, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = {"check": broken(RuntimeError(f"GET https://idp/?code={SECRET}"))}
     answer = call(place, "POST", "/enroll", place.signed(), options=options)
@@ -356,7 +356,9 @@ def test_an_error_of_a_hook_shows_no_client_what_it_quotes(
     assert not place.store.one_times("C02TEST00001")
 
 
-def test_an_error_of_pyade_itself_says_what_to_do(place: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_logged_error_of_pyade_contains_the_next_step(
+    place: Organization, caplog: pytest.LogCaptureFixture
+) -> None:
     answer = call(
         place, "POST", "/enroll", place.signed(), options={"check": broken(PolicyError("a\nb: do that"))}
     )
@@ -364,8 +366,8 @@ def test_an_error_of_pyade_itself_says_what_to_do(place: Desk, caplog: pytest.Lo
     assert r"PolicyError: a\nb: do that at" in caplog.messages[-1]
 
 
-def test_an_answer_that_no_header_can_hold_becomes_an_error(
-    place: Desk, caplog: pytest.LogCaptureFixture
+def test_response_with_an_invalid_header_becomes_an_error(
+    place: Organization, caplog: pytest.LogCaptureFixture
 ) -> None:
     place.store.set_default_profile("hq", MODERN)
 
@@ -379,14 +381,16 @@ def test_an_answer_that_no_header_can_hold_becomes_an_error(
     assert SECRET not in caplog.text
 
 
-def test_health_says_whether_the_store_answers(place: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_health_check_succeeds_if_the_store_works(
+    place: Organization, caplog: pytest.LogCaptureFixture
+) -> None:
     healthy = call(place, "GET", "/health")
     assert (healthy.status, healthy.body) == (200, b"ok\n")
     bare = call(place, "HEAD", "/health")
     assert (bare.status, bare.body, bare.headers["content-length"]) == (200, b"", "3")
 
 
-def test_health_says_when_it_does_not(place: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_health_check_fails_if_the_store_fails(place: Organization, caplog: pytest.LogCaptureFixture) -> None:
     place.store.close()
     place.store = SQLiteStore(":memory:")
     place.store.close()
@@ -396,19 +400,19 @@ def test_health_says_when_it_does_not(place: Desk, caplog: pytest.LogCaptureFixt
     assert call(place, "POST", "/enroll", place.signed()).status == 500
 
 
-def test_any_framework_can_ask_whether_the_store_answers(desk: Desk) -> None:
-    desk.run(lambda service: service.check_store())
-    desk.store.close()
-    desk.store = SQLiteStore(":memory:")
-    desk.store.close()
+def test_any_framework_can_check_the_store(organization: Organization) -> None:
+    organization.run(lambda service: service.check_store())
+    organization.store.close()
+    organization.store = SQLiteStore(":memory:")
+    organization.store.close()
     with pytest.raises(StoreClosedError):
-        desk.run(lambda service: service.check_store())
+        organization.run(lambda service: service.check_store())
 
 
 # The server
 
 
-def live(desk: Desk, *kinds: str, **options: Any) -> list[str]:
+def live(organization: Organization, *kinds: str, **options: Any) -> list[str]:
     waiting = [{"type": f"lifespan.{kind}"} for kind in kinds]
     sent: list[str] = []
 
@@ -419,16 +423,16 @@ def live(desk: Desk, *kinds: str, **options: Any) -> list[str]:
         sent.append(message["type"])
 
     async def main() -> None:
-        await EnrollmentApp(desk.service(**options), end_sign_in=trusting)(
+        await EnrollmentApp(organization.service(**options), end_sign_in=query_sign_in)(
             {"type": "lifespan"}, receive, send
         )
 
-    anyio.run(main, backend=desk.kind)
+    anyio.run(main, backend=organization.kind)
     return sent
 
 
-def test_follows_the_life_of_the_server_and_says_what_ends_soon(
-    place: Desk, caplog: pytest.LogCaptureFixture, push: PushCertificate
+def test_lifespan_is_supported_and_warns_about_expiring_certificates(
+    place: Organization, caplog: pytest.LogCaptureFixture, push: PushCertificate
 ) -> None:
     assert live(place, "startup", "shutdown") == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert not caplog.messages
@@ -436,16 +440,16 @@ def test_follows_the_life_of_the_server_and_says_what_ends_soon(
     assert f"{NOW + timedelta(days=10):%Y-%m-%d}" in caplog.text
 
 
-def test_what_is_not_http_is_turned_away(place: Desk) -> None:
+def test_other_protocols_than_http_are_refused(place: Organization) -> None:
     closed = call(place, "GET", "/enroll", type="websocket")
     assert [message["type"] for message in closed.messages] == ["websocket.close"]
     with pytest.raises(PolicyError, match="'mqtt'"):
         call(place, "GET", "/enroll", type="mqtt")
 
 
-def test_a_fake_mac_enrolls_through_it(place: Desk) -> None:
+def test_fake_mac_enrolls_through_the_application(place: Organization) -> None:
     place.store.set_default_profile("hq", MODERN)
-    app = EnrollmentApp(place.service(), end_sign_in=trusting, web_view_path="/web")
+    app = EnrollmentApp(place.service(), end_sign_in=query_sign_in, web_view_path="/web")
     mac = FakeMac(
         serial_number="C02TEST00001",
         identity=place.mac,

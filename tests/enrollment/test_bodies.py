@@ -1,4 +1,4 @@
-"""Bodies of requests: so many bytes, and so much time."""
+"""Request bodies are limited in size and time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from tests.enrollment.conftest import HOST, Desk
+from tests.enrollment.conftest import HOST, Organization
 
 from pyade.enrollment import EnrollmentApp
 from pyade.enrollment.asgi import cut_off, read_body
@@ -20,19 +20,21 @@ AT_ONCE = timedelta(microseconds=1)
 
 
 @pytest.fixture(params=["asyncio", "trio"])
-def place(request: pytest.FixtureRequest, authority: DeviceAuthority, mac: DeviceIdentity) -> Iterator[Desk]:
+def place(
+    request: pytest.FixtureRequest, authority: DeviceAuthority, mac: DeviceIdentity
+) -> Iterator[Organization]:
     from tests.keys import RSA_KEYS
 
     from pyade.crypto.signing import Signer
 
     signer = Signer.self_signed("Contoso", private_key=RSA_KEYS[0])
-    desk = Desk(kind=request.param, authority=authority, mac=mac, signer=signer)
-    yield desk
-    desk.store.close()
+    organization = Organization(kind=request.param, authority=authority, mac=mac, signer=signer)
+    yield organization
+    organization.store.close()
 
 
 class Client:
-    """Sends pieces of a body, and then nothing more, or only empty ones."""
+    """Sends chunks of a body, and then nothing more, or only empty chunks."""
 
     def __init__(self, *pieces: bytes, drips: bool = False) -> None:
         self.pieces, self.drips, self.sent = list(pieces), drips, 0
@@ -50,7 +52,7 @@ class Client:
 
 @pytest.mark.parametrize("method", ["POST", "GET", "HEAD"])
 @pytest.mark.parametrize("drips", [False, True])
-def test_a_body_that_does_not_end_in_time_is_answered(place: Desk, method: str, drips: bool) -> None:
+def test_body_that_does_not_end_in_time_gets_an_error(place: Organization, method: str, drips: bool) -> None:
     path = {"POST": "/enroll", "GET": "/signin", "HEAD": "/health"}[method]
     sent: list[Any] = []
 
@@ -70,7 +72,7 @@ def test_a_body_that_does_not_end_in_time_is_answered(place: Desk, method: str, 
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_body_is_read_up_to_a_byte_more_than_is_allowed(backend: str) -> None:
+def test_body_is_read_up_to_one_byte_above_the_limit(backend: str) -> None:
     async def main() -> None:
         client = Client(b"12345", b"6789", b"0")
         assert await read_body(client.receive, most=7) == b"12345678"
@@ -79,7 +81,7 @@ def test_a_body_is_read_up_to_a_byte_more_than_is_allowed(backend: str) -> None:
     anyio.run(main, backend=backend)
 
 
-def test_the_connection_of_a_server_that_is_known_is_cut_off() -> None:
+def test_connection_is_aborted_on_known_servers() -> None:
     class Transport:
         aborted = 0
 
@@ -101,7 +103,7 @@ def test_the_connection_of_a_server_that_is_known_is_cut_off() -> None:
     assert Cycle.transport.aborted == 1
 
 
-def test_a_time_is_longer_than_zero(place: Desk) -> None:
+def test_time_limit_must_be_positive(place: Organization) -> None:
     async def main() -> None:
         service = place.service(sign_in=None)
         for time in (timedelta(0), timedelta(seconds=-1)):

@@ -1,4 +1,4 @@
-"""What an authority may redeem: once, for the Mac and the request that the profile asked for."""
+"""A certificate authority may redeem a credential once, for the Mac and the request of its profile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.cases import each
-from tests.enrollment.conftest import MACHINE, SCEP, Desk, identity_of
+from tests.enrollment.conftest import MACHINE, SCEP, Organization, identity_of
 
 from pyade.core.fleet.events import Event, EventKind
 from pyade.enrollment import redeem_client_identifier, redeem_scep_request, redemption
@@ -25,9 +25,9 @@ SUBJECT = f"/O=Contoso/CN={SERIAL}"
 
 @functools.cache
 def key_of(kind: str) -> str:
-    """Return a private key (PEM) that openssl made, the same each time: an RSA key takes long to make.
+    """Return a private key (PEM) made by openssl, cached because RSA keys take long to make.
 
-    What follows a slash in *kind* tells keys of one kind apart.
+    The part of *kind* after a slash distinguishes keys of one kind.
     """
     kind = kind.partition("/")[0]
     algorithm, _, size = kind.partition(":")
@@ -60,75 +60,81 @@ def request_for(
     return made.stdout
 
 
-def redemptions(desk: Desk) -> list[Event]:
-    return [event for event in desk.store.events() if event.kind is EventKind.CREDENTIAL_REDEEMED]
+def redemptions(organization: Organization) -> list[Event]:
+    return [event for event in organization.store.events() if event.kind is EventKind.CREDENTIAL_REDEEMED]
 
 
 @pytest.fixture
-def challenge(desk: Desk) -> str:
-    return identity_of(desk.enroll(acme=None, scep=SCEP))[1]
+def challenge(organization: Organization) -> str:
+    return identity_of(organization.enroll(acme=None, scep=SCEP))[1]
 
 
-def test_the_request_of_the_profile_is_redeemed_once(desk: Desk, challenge: str, tmp_path: Path) -> None:
+def test_request_of_the_profile_is_redeemed_once(
+    organization: Organization, challenge: str, tmp_path: Path
+) -> None:
     request = request_for(tmp_path, challenge)
-    assert redeem_scep_request(desk.store, request, now=desk.clock()) == SERIAL
+    assert redeem_scep_request(organization.store, request, now=organization.clock()) == SERIAL
     with pytest.raises(TrustError, match="unknown, has expired, or was used"):
         redeem_scep_request(
-            desk.store, request_for(tmp_path, challenge, key="rsa:2048/another"), now=desk.clock()
+            organization.store,
+            request_for(tmp_path, challenge, key="rsa:2048/another"),
+            now=organization.clock(),
         )
-    (event,) = redemptions(desk)
+    (event,) = redemptions(organization)
     assert (event.token_name, event.serial_number) == ("hq", SERIAL)
     assert event.details == {"outcome": "issue", "kind": "scep_challenge"}
 
 
 @pytest.mark.parametrize("digest", ["sha1", "sha384", "sha512"])
-def test_a_request_is_signed_with_any_digest_of_a_macs(
-    desk: Desk, challenge: str, tmp_path: Path, digest: str
+def test_request_may_be_signed_with_any_digest_that_macs_use(
+    organization: Organization, challenge: str, tmp_path: Path, digest: str
 ) -> None:
-    """Also with SHA-1: that only has to show who has the key."""
+    """Also with SHA-1: the signature only has to show who has the key."""
     request = bytearray(request_for(tmp_path, challenge, digest=digest))
-    assert redeem_scep_request(desk.store, bytes(request), now=desk.clock()) == SERIAL
+    assert redeem_scep_request(organization.store, bytes(request), now=organization.clock()) == SERIAL
 
 
 @pytest.mark.parametrize("digest", ["sha1", "md5"])
 def test_a_request_with_a_wrong_signature_or_a_weak_digest_is_refused(
-    desk: Desk, challenge: str, tmp_path: Path, digest: str
+    organization: Organization, challenge: str, tmp_path: Path, digest: str
 ) -> None:
     request = bytearray(request_for(tmp_path, challenge, digest=digest))
     request[-1] ^= digest != "md5"
     with pytest.raises(TrustError, match="not signed with its own key"):
-        redeem_scep_request(desk.store, bytes(request), now=desk.clock())
+        redeem_scep_request(organization.store, bytes(request), now=organization.clock())
 
 
 @pytest.mark.twins
 def test_the_same_request_gets_the_same_answer_for_two_minutes(
-    desk: Desk, challenge: str, tmp_path: Path
+    organization: Organization, challenge: str, tmp_path: Path
 ) -> None:
     request, another = request_for(tmp_path, challenge), request_for(tmp_path, challenge, key="rsa:2048/2")
     for seconds in (0, 1, 118):
-        desk.later(seconds=seconds)
-        assert redeem_scep_request(desk.store, request, now=desk.clock()) == SERIAL
+        organization.later(seconds=seconds)
+        assert redeem_scep_request(organization.store, request, now=organization.clock()) == SERIAL
         with pytest.raises(TrustError, match="used before"):
-            redeem_scep_request(desk.store, another, now=desk.clock())
-    desk.later(seconds=1)
+            redeem_scep_request(organization.store, another, now=organization.clock())
+    organization.later(seconds=1)
     with pytest.raises(TrustError, match="used before"):
-        redeem_scep_request(desk.store, request, now=desk.clock())
-    assert len(redemptions(desk)) == 1
+        redeem_scep_request(organization.store, request, now=organization.clock())
+    assert len(redemptions(organization)) == 1
 
 
-def test_a_newer_profile_ends_the_answers_to_the_request_of_the_one_before(
-    desk: Desk, challenge: str, tmp_path: Path
+def test_newer_profile_revokes_the_request_of_the_previous_one(
+    organization: Organization, challenge: str, tmp_path: Path
 ) -> None:
     request = request_for(tmp_path, challenge)
-    redeem_scep_request(desk.store, request, now=desk.clock())
-    desk.enroll(acme=None, scep=SCEP)
+    redeem_scep_request(organization.store, request, now=organization.clock())
+    organization.enroll(acme=None, scep=SCEP)
     with pytest.raises(TrustError, match="used before"):
-        redeem_scep_request(desk.store, request, now=desk.clock())
+        redeem_scep_request(organization.store, request, now=organization.clock())
 
 
-def test_the_order_of_the_names_does_not_matter(desk: Desk, challenge: str, tmp_path: Path) -> None:
+def test_the_order_of_the_names_does_not_matter(
+    organization: Organization, challenge: str, tmp_path: Path
+) -> None:
     request = request_for(tmp_path, challenge, subject=f"/CN={SERIAL}/O=Contoso")
-    assert redeem_scep_request(desk.store, request, now=desk.clock()) == SERIAL
+    assert redeem_scep_request(organization.store, request, now=organization.clock()) == SERIAL
 
 
 @pytest.mark.parametrize(
@@ -140,61 +146,66 @@ def test_the_order_of_the_names_does_not_matter(desk: Desk, challenge: str, tmp_
         ({"key": "prime256v1"}, "not an RSA key of 2048 bits"),
     ],
 )
-def test_a_request_for_something_else_is_refused_and_uses_the_challenge_up(
-    desk: Desk, challenge: str, tmp_path: Path, changes: dict[str, str], reason: str
+def test_request_for_another_subject_is_refused_and_consumes_the_challenge(
+    organization: Organization, challenge: str, tmp_path: Path, changes: dict[str, str], reason: str
 ) -> None:
     request = request_for(tmp_path, challenge, **changes)
     for _ in range(2):  # the same answer to the same request
         with pytest.raises(TrustError, match=reason):
-            redeem_scep_request(desk.store, request, now=desk.clock())
+            redeem_scep_request(organization.store, request, now=organization.clock())
     with pytest.raises(TrustError, match="unknown"):
-        redeem_scep_request(desk.store, request_for(tmp_path, challenge), now=desk.clock())
-    (event,) = redemptions(desk)
+        redeem_scep_request(organization.store, request_for(tmp_path, challenge), now=organization.clock())
+    (event,) = redemptions(organization)
     assert event.details["outcome"] == "refuse"
     assert reason in event.details["reason"]
 
 
-def test_a_redemption_after_the_token_is_gone_is_written_down_too(desk: Desk) -> None:
-    _, identifier = identity_of(desk.enroll())
-    desk.store.remove_token("hq", now=desk.clock())
-    assert redeem_client_identifier(desk.store, identifier, now=desk.clock()).serial_number == SERIAL
-    assert [event.token_name for event in redemptions(desk)] == [""]
+def test_redemption_after_the_token_was_removed_is_recorded(organization: Organization) -> None:
+    _, identifier = identity_of(organization.enroll())
+    organization.store.remove_token("hq", now=organization.clock())
+    assert (
+        redeem_client_identifier(organization.store, identifier, now=organization.clock()).serial_number
+        == SERIAL
+    )
+    assert [event.token_name for event in redemptions(organization)] == [""]
 
 
-def test_a_request_that_its_key_did_not_sign_is_refused(desk: Desk, challenge: str, tmp_path: Path) -> None:
+def test_a_request_that_its_key_did_not_sign_is_refused(
+    organization: Organization, challenge: str, tmp_path: Path
+) -> None:
     request = bytearray(request_for(tmp_path, challenge))
     request[-1] ^= 1
     with pytest.raises(TrustError, match="not signed with its own key"):
-        redeem_scep_request(desk.store, bytes(request), now=desk.clock())
+        redeem_scep_request(organization.store, bytes(request), now=organization.clock())
 
 
-def test_a_challenge_expires(desk: Desk, challenge: str, tmp_path: Path) -> None:
-    desk.later(hours=1)
+def test_a_challenge_expires(organization: Organization, challenge: str, tmp_path: Path) -> None:
+    organization.later(hours=1)
     with pytest.raises(TrustError, match="expired"):
-        redeem_scep_request(desk.store, request_for(tmp_path, challenge), now=desk.clock())
+        redeem_scep_request(organization.store, request_for(tmp_path, challenge), now=organization.clock())
 
 
-def test_a_challenge_that_was_never_given_is_refused(desk: Desk, tmp_path: Path) -> None:
+def test_unknown_challenge_is_refused(organization: Organization, tmp_path: Path) -> None:
     with pytest.raises(TrustError, match="unknown") as refused:
-        redeem_scep_request(desk.store, request_for(tmp_path, "guessed"), now=desk.clock())
+        redeem_scep_request(organization.store, request_for(tmp_path, "guessed"), now=organization.clock())
     assert "guessed" not in str(refused.value)
 
 
 @each("name, request", {**requests(), **{f"some {k}": v for k, v in requests(elements=250).items()}}.items())
-def test_what_a_guess_costs_is_bounded(
-    name: str, request: bytes, desk: Desk, monkeypatch: pytest.MonkeyPatch
+def test_cost_of_a_guessed_challenge_is_bounded(
+    name: str, request: bytes, organization: Organization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the challenge was found, nothing is verified, and a request of many parts is not even read."""
+    """Before the challenge is found, no signature is verified, and a request of many parts is not read."""
     with monkeypatch.context() as patch:
         patch.setattr(redemption, "_is_signed", pytest.fail)
         with pytest.raises(TrustError) as refused:
-            redeem_scep_request(desk.store, request, now=desk.clock())
+            redeem_scep_request(organization.store, request, now=organization.clock())
     has_many = len(request) > 10_000 and "key" not in name and "RSA" not in name
     assert ("MalformedError" in refused.value.reason) == has_many
 
 
 @pytest.mark.parametrize("request_of", ["nothing", "noise", "large", "without a challenge"])
-def test_what_is_no_request_is_malformed(desk: Desk, tmp_path: Path, request_of: str) -> None:
+def test_invalid_request_is_malformed(organization: Organization, tmp_path: Path, request_of: str) -> None:
     given = {
         "nothing": b"",
         "noise": b"0\x82\x01\x00nonsense",
@@ -202,16 +213,18 @@ def test_what_is_no_request_is_malformed(desk: Desk, tmp_path: Path, request_of:
         "without a challenge": request_for(tmp_path, None),
     }
     with pytest.raises(TrustError) as refused:
-        redeem_scep_request(desk.store, given[request_of], now=desk.clock())
+        redeem_scep_request(organization.store, given[request_of], now=organization.clock())
     assert refused.value.is_malformed
 
 
-def test_a_client_identifier_is_redeemed_once_by_many(desk: Desk) -> None:
-    _, identifier = identity_of(desk.enroll())
+def test_only_one_of_many_redeems_a_client_identifier(organization: Organization) -> None:
+    _, identifier = identity_of(organization.enroll())
 
     def redeem(_: int) -> str:
         try:
-            return redeem_client_identifier(desk.store, identifier, now=desk.clock()).serial_number
+            return redeem_client_identifier(
+                organization.store, identifier, now=organization.clock()
+            ).serial_number
         except TrustError:
             return ""
 
@@ -220,25 +233,28 @@ def test_a_client_identifier_is_redeemed_once_by_many(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("identifier", [None, 5, b"bytes"])
-def test_a_client_identifier_is_a_text(desk: Desk, identifier: Any) -> None:
+def test_client_identifier_must_be_text(organization: Organization, identifier: Any) -> None:
     with pytest.raises(TrustError, match="not a text"):
-        redeem_client_identifier(desk.store, identifier, now=desk.clock())
+        redeem_client_identifier(organization.store, identifier, now=organization.clock())
 
 
-def test_a_time_has_a_zone_or_nothing_is_used_up(desk: Desk) -> None:
-    _, identifier = identity_of(desk.enroll())
-    wrong: list[Any] = [desk.clock().replace(tzinfo=None), "now", None]
+def test_time_without_zone_is_refused_and_consumes_nothing(organization: Organization) -> None:
+    _, identifier = identity_of(organization.enroll())
+    wrong: list[Any] = [organization.clock().replace(tzinfo=None), "now", None]
     for now in wrong:
         with pytest.raises(ArgumentError, match=r"now is .*a time with a time zone"):
-            redeem_client_identifier(desk.store, identifier, now=now)
-    assert redeem_client_identifier(desk.store, identifier, now=desk.clock()).serial_number == SERIAL
+            redeem_client_identifier(organization.store, identifier, now=now)
+    assert (
+        redeem_client_identifier(organization.store, identifier, now=organization.clock()).serial_number
+        == SERIAL
+    )
 
 
-def test_a_challenge_is_no_client_identifier(desk: Desk, challenge: str) -> None:
+def test_challenge_is_not_accepted_as_a_client_identifier(organization: Organization, challenge: str) -> None:
     with pytest.raises(TrustError):
-        redeem_client_identifier(desk.store, challenge, now=desk.clock())
+        redeem_client_identifier(organization.store, challenge, now=organization.clock())
 
 
-def test_a_lifetime_is_longer_than_zero() -> None:
+def test_lifetime_must_be_positive() -> None:
     with pytest.raises(PolicyError, match="lifetime"):
         one_time(timedelta(0))

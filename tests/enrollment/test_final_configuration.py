@@ -1,4 +1,4 @@
-"""A Mac that awaits its final configuration, from its profile to its release, all of it in the store."""
+"""A Mac that awaits its final configuration, from its profile to its release, all of it stored."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def give_profile(
     version: str = "15.4",
     profile_uuid: str | None = "P1",
 ) -> Enrollment:
-    """Store what the enrollment service stores with the profile that it gives to a Mac."""
+    """Store what the enrollment service stores when it gives a profile to a Mac."""
     if profile_uuid is None:
         store.set_default_profile("hq", profile)
     else:
@@ -99,7 +99,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Enrollment
 
 @pytest.fixture
 def clock() -> FrozenClock:
-    """Return a clock that stands still."""
+    """Return a frozen clock."""
     return FrozenClock(NOW)
 
 
@@ -122,7 +122,7 @@ def command_in(command: Command | None) -> dict[str, Any]:
 
 
 def begin(final: FinalConfiguration, *, work: tuple[str, ...] = ()) -> None:
-    """Let the Mac come to the point where it waits, and *work* is all that is outstanding."""
+    """Let the Mac wait, with *work* as the only outstanding work."""
     final.received(SERIAL, check_in("Authenticate", SerialNumber=SERIAL))
     final.received(SERIAL, check_in("TokenUpdate", AwaitingConfiguration=True))
     final.work_left(SERIAL, work)
@@ -145,10 +145,10 @@ def problem_events(store: EnrollmentStore) -> list[list[str]]:
     ],
     ids=["modern", "legacy", "none"],
 )
-def test_a_whole_story_for_each_kind_of_affinity(
+def test_complete_flow_for_each_user_affinity(
     store: EnrollmentStore, clock: FrozenClock, affinity: UserAffinity, user: User | None
 ) -> None:
-    """Without a user there is an administrator alone."""
+    """Without a user there is only an administrator."""
     profile = attrs.evolve(
         WITH_ACCOUNTS,
         user_affinity=affinity,
@@ -190,23 +190,23 @@ def test_a_whole_story_for_each_kind_of_affinity(
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("kind", ["function", "coroutine function"])
-def test_the_asynchronous_class_tells_the_same_story(
+def test_complete_flow_of_the_asynchronous_class(
     store: EnrollmentStore, clock: FrozenClock, backend: str, kind: str
 ) -> None:
     """On both event loops, with hooks of both kinds."""
     give_profile(store, WITH_ACCOUNTS)
     own = AdministratorAccount("localadmin", password_hash=hash_password("of this Mac alone"))
 
-    async def asked(enrollment: Enrollment) -> AdministratorAccount:
+    async def async_hook(enrollment: Enrollment) -> AdministratorAccount:
         await anyio.lowlevel.checkpoint()
         return attrs.evolve(own, full_name=enrollment.serial_number)
 
-    def told(enrollment: Enrollment) -> AdministratorAccount:
+    def sync_hook(enrollment: Enrollment) -> AdministratorAccount:
         return attrs.evolve(own, full_name=enrollment.serial_number)
 
     async def main() -> None:
         final = AsyncFinalConfiguration(
-            store, administrator=told if kind == "function" else asked, clock=clock
+            store, administrator=sync_hook if kind == "function" else async_hook, clock=clock
         )
         await final.authenticated(SERIAL)
         await final.token_updated(SERIAL, awaiting=True)
@@ -234,8 +234,8 @@ def test_the_asynchronous_class_tells_the_same_story(
     assert event.details["outstanding"] == ["Wi-Fi"]
 
 
-def test_both_classes_look_alike() -> None:
-    """But for what has to be awaited."""
+def test_both_classes_have_the_same_methods() -> None:
+    """Except for what must be awaited."""
     names = [name for name in vars(FinalConfiguration) if not name.startswith("_")]
     assert names == [name for name in vars(AsyncFinalConfiguration) if not name.startswith("_")]
     for name in ("__init__", *names):
@@ -243,10 +243,10 @@ def test_both_classes_look_alike() -> None:
         assert inspect.signature(mine).parameters == inspect.signature(theirs).parameters
 
 
-def test_a_crash_between_the_commit_and_the_sending_loses_no_command(
+def test_crash_between_commit_and_sending_loses_no_command(
     store: EnrollmentStore, clock: FrozenClock
 ) -> None:
-    """Another worker gives it again, under the same UUID, and an answer to either counts."""
+    """Another worker returns it again, under the same UUID, and an answer to either counts."""
     give_profile(store, WITH_ACCOUNTS)
     begin(FinalConfiguration(store, clock=clock))
     for name, wait in ((ACCOUNTS, 1), (RELEASE, 5)):
@@ -266,7 +266,7 @@ def test_a_crash_between_the_commit_and_the_sending_loses_no_command(
     assert final.progress(SERIAL).phase is AwaitPhase.RELEASED
 
 
-def test_of_many_workers_one_gets_the_command(store: EnrollmentStore, clock: FrozenClock) -> None:
+def test_one_of_many_workers_gets_the_command(store: EnrollmentStore, clock: FrozenClock) -> None:
     """And all of them agree on what was sent."""
     give_profile(store, WITH_ACCOUNTS)
     begin(FinalConfiguration(store, clock=clock))
@@ -281,7 +281,7 @@ def test_of_many_workers_one_gets_the_command(store: EnrollmentStore, clock: Fro
     assert len(released_events(store)) == 1
 
 
-def test_a_store_that_refuses_for_ever_is_an_error(clock: FrozenClock) -> None:
+def test_store_with_endless_conflicts_is_an_error(clock: FrozenClock) -> None:
     """After a bounded number of attempts, so that the Mac asks again."""
     attempts = []
 
@@ -300,8 +300,8 @@ def test_a_store_that_refuses_for_ever_is_an_error(clock: FrozenClock) -> None:
     assert len(attempts) == 8
 
 
-def test_a_scheduler_finds_the_macs_whose_time_has_come(store: EnrollmentStore, clock: FrozenClock) -> None:
-    """One of three waits, and only past its deadline something can be sent to it."""
+def test_due_macs_are_found(store: EnrollmentStore, clock: FrozenClock) -> None:
+    """One of three waits, and only after its deadline something can be sent to it."""
     give_profile(store, BARE, release_after=timedelta(minutes=30))
     give_profile(store, BARE, serial="C02EXAMPLE00", profile_uuid="P2")
     give_profile(store, BARE, serial="C02EXAMPLE02", profile_uuid="P2")
@@ -318,10 +318,10 @@ def test_a_scheduler_finds_the_macs_whose_time_has_come(store: EnrollmentStore, 
     assert command_in(final.next_command(SERIAL)) == {"RequestType": RELEASE}
 
 
-def test_accounts_of_a_profile_that_is_gone_block_no_mac(
+def test_accounts_of_a_removed_profile_block_no_mac(
     store: EnrollmentStore, clock: FrozenClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The Mac is released immediately; the reason is in the log, in an event, and stays with the problems."""
+    """The Mac is released immediately; the reason is in the log, in an event, and in the problems."""
     enrollment = give_profile(store, WITH_ACCOUNTS)
     store.save_enrollment(attrs.evolve(enrollment, profile_uuid="gone"))
     final = FinalConfiguration(store, clock=clock)
@@ -341,10 +341,8 @@ def test_accounts_of_a_profile_that_is_gone_block_no_mac(
     assert problem_events(store) == [[str(problem)]]
 
 
-def test_accounts_that_the_version_does_not_know_are_left_out(
-    store: EnrollmentStore, clock: FrozenClock
-) -> None:
-    """Before 10.15 macOS fills in no names: there is nothing to send, and nothing wrong."""
+def test_accounts_unsupported_by_the_version_are_left_out(store: EnrollmentStore, clock: FrozenClock) -> None:
+    """Before 10.15 macOS fills in no names: nothing is sent, and that is no problem."""
     profile = attrs.evolve(WITH_ACCOUNTS, administrator=None)
     give_profile(store, profile, version="10.14")
     final = FinalConfiguration(store, clock=clock)
@@ -353,10 +351,10 @@ def test_accounts_that_the_version_does_not_know_are_left_out(
     assert final.progress(SERIAL).problems == ()
 
 
-def test_a_hook_that_fails_is_asked_again_and_not_for_ever(
+def test_failing_hook_is_retried_for_a_limited_time(
     store: EnrollmentStore, clock: FrozenClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where passwords are escrowed may be down; the secret in its error is not logged."""
+    """The system that escrows passwords may be down; the secret in its error is not logged."""
     give_profile(store, WITH_ACCOUNTS)
     calls = []
 
@@ -390,7 +388,7 @@ def test_a_hook_that_fails_is_asked_again_and_not_for_ever(
 
 
 @pytest.mark.parametrize("limit", ["released now", "time limit"])
-def test_a_mac_that_is_let_go_gets_what_can_be_made_although_a_hook_fails(
+def test_released_mac_gets_its_accounts_although_a_hook_fails(
     store: EnrollmentStore, clock: FrozenClock, limit: str
 ) -> None:
     """Immediately, without waiting for the hook, since the accounts cannot be made later."""
@@ -419,8 +417,8 @@ def test_a_mac_that_is_let_go_gets_what_can_be_made_although_a_hook_fails(
         AdministratorAccount(None),  # type: ignore[arg-type]
     ],
 )
-def test_an_administrator_that_a_hook_got_wrong_is_made_all_the_same(answer: Any) -> None:
-    """Under the name of the profile if its own is unusable, without a password if that is none."""
+def test_invalid_administrator_of_a_hook_is_corrected_and_created(answer: Any) -> None:
+    """Under the name of the profile if its own is unusable, without a password if that is invalid."""
     with MemoryStore() as store:
         store.add_token(example_token())
         clock = FrozenClock(NOW)
@@ -439,7 +437,7 @@ def test_an_administrator_that_a_hook_got_wrong_is_made_all_the_same(answer: Any
         assert final.progress(SERIAL).problems
 
 
-def test_a_hook_that_works_again_makes_the_accounts(store: EnrollmentStore, clock: FrozenClock) -> None:
+def test_accounts_are_made_when_the_hook_works_again(store: EnrollmentStore, clock: FrozenClock) -> None:
     """A minute later; with None the account is that of the profile."""
     give_profile(store, WITH_ACCOUNTS)
     answers: list[Exception | None] = [OSError("down"), None]
@@ -458,20 +456,20 @@ def test_a_hook_that_works_again_makes_the_accounts(store: EnrollmentStore, cloc
     assert account["hidden"]
 
 
-def test_without_an_administrator_in_the_profile_the_hook_is_not_called(
+def test_hook_is_not_called_without_an_administrator_in_the_profile(
     store: EnrollmentStore, clock: FrozenClock
 ) -> None:
-    """The hook gives an account its password; whether there is one is the profile's."""
+    """The hook gives an account its password; the profile decides whether there is one."""
     give_profile(store, attrs.evolve(WITH_ACCOUNTS, administrator=None))
-    asked: list[Enrollment] = []
-    final = FinalConfiguration(store, administrator=asked.append, clock=clock)
+    async_hook: list[Enrollment] = []
+    final = FinalConfiguration(store, administrator=async_hook.append, clock=clock)
     begin(final)
     assert "AutoSetupAdminAccounts" not in command_in(final.next_command(SERIAL))
-    assert asked == []
+    assert async_hook == []
 
 
-def test_an_asynchronous_hook_needs_the_asynchronous_class(store: EnrollmentStore) -> None:
-    """Which is said before a Mac waits for it."""
+def test_async_hook_needs_the_asynchronous_class(store: EnrollmentStore) -> None:
+    """The error is raised before a Mac waits for the hook."""
 
     async def administrator(_: Enrollment) -> None:
         raise AssertionError
@@ -480,9 +478,7 @@ def test_an_asynchronous_hook_needs_the_asynchronous_class(store: EnrollmentStor
         FinalConfiguration(store, administrator=administrator)
 
 
-def test_the_profile_of_a_mac_without_one_of_its_own_is_the_default(
-    store: EnrollmentStore, clock: FrozenClock
-) -> None:
+def test_mac_without_an_assigned_profile_uses_the_default(store: EnrollmentStore, clock: FrozenClock) -> None:
     """That of its token."""
     give_profile(store, WITH_ACCOUNTS, profile_uuid=None)
     final = FinalConfiguration(store, clock=clock)
@@ -490,10 +486,10 @@ def test_the_profile_of_a_mac_without_one_of_its_own_is_the_default(
     assert command_in(final.next_command(SERIAL))["RequestType"] == ACCOUNTS
 
 
-def test_a_mac_that_awaits_without_being_held_is_let_go(
+def test_mac_that_waits_although_its_profile_does_not_hold_it_is_released(
     store: EnrollmentStore, clock: FrozenClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Such as where Apple still had an older profile for it: nothing else would ever release it."""
+    """Such as when Apple still had an older profile for it: nothing else would ever release it."""
     give_profile(store, FREE)
     final = FinalConfiguration(store, clock=clock)
     final.authenticated(SERIAL)
@@ -509,8 +505,8 @@ def test_a_mac_that_awaits_without_being_held_is_let_go(
     assert command_in(final.next_command(SERIAL)) == {"RequestType": RELEASE}
 
 
-def test_a_mac_that_is_set_up_already_is_sent_nothing(store: EnrollmentStore, clock: FrozenClock) -> None:
-    """It does not await, and both commands would be errors."""
+def test_mac_that_is_already_set_up_is_sent_nothing(store: EnrollmentStore, clock: FrozenClock) -> None:
+    """It does not wait, and both commands would be errors."""
     give_profile(store, WITH_ACCOUNTS)
     final = FinalConfiguration(store, clock=clock)
     final.received(SERIAL, check_in("Authenticate", SerialNumber=SERIAL))
@@ -534,7 +530,7 @@ def test_an_account_error_in_a_migration_does_not_hold_the_release(
     assert command_in(final.next_command(SERIAL)) == {"RequestType": RELEASE}
 
 
-def test_a_mac_that_goes_on_after_the_release_without_an_answer_is_released(
+def test_mac_that_continues_without_answering_the_release_is_released(
     store: EnrollmentStore, clock: FrozenClock
 ) -> None:
     """Its next TokenUpdate says so."""
@@ -547,7 +543,7 @@ def test_a_mac_that_goes_on_after_the_release_without_an_answer_is_released(
     assert len(released_events(store)) == 1
 
 
-def test_users_of_the_mac_say_nothing_about_the_wait(store: EnrollmentStore, clock: FrozenClock) -> None:
+def test_messages_of_users_do_not_affect_the_wait(store: EnrollmentStore, clock: FrozenClock) -> None:
     """Neither their TokenUpdate nor their results."""
     give_profile(store, BARE)
     final = FinalConfiguration(store, clock=clock)
@@ -562,10 +558,10 @@ def test_users_of_the_mac_say_nothing_about_the_wait(store: EnrollmentStore, clo
 
 
 @pytest.mark.parametrize("message", ["Authenticate", "CheckOut"])
-def test_a_new_enrollment_has_the_settings_of_the_newest_profile(
+def test_new_enrollment_has_the_settings_of_the_newest_profile(
     store: EnrollmentStore, clock: FrozenClock, message: str
 ) -> None:
-    """And nothing of the old wait."""
+    """And no state of the old wait."""
     give_profile(store, BARE)
     final = FinalConfiguration(store, clock=clock)
     begin(final)
@@ -609,8 +605,10 @@ def test_a_mac_is_released_after_its_token_was_removed(store: EnrollmentStore, c
     assert [event.token_name for event in released_events(store)] == [""]
 
 
-def test_a_mac_begins_anew_although_its_profile_is_gone(store: EnrollmentStore, clock: FrozenClock) -> None:
-    """With the settings that it had."""
+def test_mac_enrolls_again_although_its_profile_was_removed(
+    store: EnrollmentStore, clock: FrozenClock
+) -> None:
+    """With its previous settings."""
     give_profile(store, WITH_ACCOUNTS, release_after=timedelta(hours=1))
     store.remove_token("hq", now=NOW)
     final = FinalConfiguration(store, clock=clock)
@@ -623,8 +621,8 @@ def test_a_mac_begins_anew_although_its_profile_is_gone(store: EnrollmentStore, 
     assert len(list(final.waiting(due=True))) == 1
 
 
-def test_a_mac_is_let_go_once(store: EnrollmentStore, clock: FrozenClock) -> None:
-    """A late answer about its accounts is noted, and is no second event."""
+def test_mac_is_released_once(store: EnrollmentStore, clock: FrozenClock) -> None:
+    """A late answer about its accounts is recorded, and is no second event."""
     give_profile(store, WITH_ACCOUNTS)
     final = FinalConfiguration(store, clock=clock)
     begin(final)
@@ -641,10 +639,10 @@ def test_a_mac_is_let_go_once(store: EnrollmentStore, clock: FrozenClock) -> Non
     assert [event.details["accounts"] for event in released_events(store)] == ["no answer"]
 
 
-def test_a_state_that_cannot_be_read_does_not_hide_the_others(
+def test_unreadable_state_does_not_hide_the_others(
     store: EnrollmentStore, clock: FrozenClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is named in the log."""
+    """The log names its Mac."""
     broken = give_profile(store, BARE, serial="C02BROKEN")
     store.save_enrollment(attrs.evolve(broken, awaiting={"phase": "awaiting"}))
     give_profile(store, BARE)
@@ -667,7 +665,7 @@ CALLS: dict[str, Callable[[FinalConfiguration], object]] = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_an_unknown_mac_is_a_typed_error(store: EnrollmentStore, call: str) -> None:
+def test_unknown_mac_is_a_typed_error(store: EnrollmentStore, call: str) -> None:
     """It never got a profile here."""
     with pytest.raises(PolicyError, match="'C02UNKNOWN1' is not enrolled"):
         CALLS[call](FinalConfiguration(store))
@@ -689,8 +687,8 @@ def test_an_unknown_mac_is_a_typed_error(store: EnrollmentStore, call: str) -> N
         plistlib.dumps({"Status": "Idle"}, fmt=plistlib.FMT_BINARY),
     ],
 )
-def test_a_message_that_cannot_be_read_is_a_typed_error(body: bytes) -> None:
-    """And never half-read."""
+def test_unreadable_message_is_a_typed_error(body: bytes) -> None:
+    """It is never read partially."""
     with pytest.raises(TrustError) as caught:
         read_message(body)
     assert caught.value.is_malformed
@@ -706,7 +704,7 @@ EVENTS = st.one_of(
 )
 
 
-class Life:
+class MacSimulation:
     """A Mac, whose commands get lost, whose hooks fail, and whose profile is given again."""
 
     def __init__(self, store: EnrollmentStore, *, limit: int | None, fails: bool, user: User | None) -> None:
@@ -765,20 +763,20 @@ class Life:
     fails=st.booleans(),
     user=st.sampled_from([ADA, None]),
 )
-def test_whatever_happens_a_mac_that_waits_is_released_once_it_may_be(
+def test_waiting_mac_is_released_once_after_any_events(
     events: list[tuple[Any, ...]], limit: int | None, fails: bool, user: User | None
 ) -> None:
     """In the end DeviceConfigured is sent, and its acknowledgement is an event."""
     with MemoryStore() as store:
         store.add_token(example_token())
-        life = Life(store, limit=limit, fails=fails, user=user)
+        simulation = MacSimulation(store, limit=limit, fails=fails, user=user)
         for kind, *arguments in events:
-            life.do[kind](*arguments)
-        life.final.token_updated(SERIAL, awaiting=True)
-        life.final.work_left(SERIAL, ())
-        command = life.wait_for_release()
+            simulation.do[kind](*arguments)
+        simulation.final.token_updated(SERIAL, awaiting=True)
+        simulation.final.work_left(SERIAL, ())
+        command = simulation.wait_for_release()
         before = len(released_events(store))
-        life.final.answered(SERIAL, command.command_uuid, "Acknowledged")
-        assert life.final.progress(SERIAL).phase is AwaitPhase.RELEASED
+        simulation.final.answered(SERIAL, command.command_uuid, "Acknowledged")
+        assert simulation.final.progress(SERIAL).phase is AwaitPhase.RELEASED
         assert len(released_events(store)) == before + 1
-        assert list(life.final.waiting()) == []
+        assert list(simulation.final.waiting()) == []

@@ -1,4 +1,4 @@
-"""Each method of both classes for Macs that wait: what it does is in the store when it returns."""
+"""The effect of each method of both FinalConfiguration classes is in the store when it returns."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ AWAITING, LEFT = AwaitPhase.AWAITING, AwaitPhase.NOT_AWAITING
 
 @attrs.frozen
 class Worker:
-    """Calls the class of its kind; ``seen`` is what another worker then reads in the store."""
+    """Calls the class of its kind; ``seen`` is the state that another worker reads from the store."""
 
     kind: str
     store: MemoryStore
@@ -58,7 +58,7 @@ class Worker:
 
 @pytest.fixture(params=["sync", "asyncio", "trio"])
 def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
-    """A worker of each kind, and a Mac that waits for its Wi-Fi."""
+    """Return a worker of each kind, and a Mac that waits for its Wi-Fi."""
     with MemoryStore() as store:
         store.add_token(example_token())
         give_profile(store, BARE)
@@ -69,7 +69,7 @@ def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
         yield Worker(request.param, store, clock)
 
 
-def test_authenticate_begins_anew(worker: Worker) -> None:
+def test_authenticate_resets_the_state(worker: Worker) -> None:
     assert worker.seen == (AWAITING, ["Wi-Fi", RELEASE])
     worker("authenticated", SERIAL)
     assert worker.seen[0] is LEFT
@@ -78,14 +78,14 @@ def test_authenticate_begins_anew(worker: Worker) -> None:
     assert "Wi-Fi" not in worker.seen[1]
 
 
-def test_a_token_update_without_the_key_ends_the_wait(worker: Worker) -> None:
+def test_token_update_without_the_key_ends_the_wait(worker: Worker) -> None:
     worker("token_updated", SERIAL, awaiting=False)
     assert worker.seen[0] is not AWAITING
     worker("token_updated", SERIAL, awaiting=True)
     assert worker.seen[0] is AWAITING
 
 
-def test_the_work_is_what_was_said_last(worker: Worker) -> None:
+def test_last_reported_work_counts(worker: Worker) -> None:
     worker("work_left", SERIAL, ["VPN", "Company Portal"])
     assert worker.seen == (AWAITING, ["VPN", "Company Portal", RELEASE])
     assert worker("next_command", SERIAL) is None
@@ -94,7 +94,7 @@ def test_the_work_is_what_was_said_last(worker: Worker) -> None:
     assert worker("next_command", SERIAL).name == RELEASE
 
 
-def test_a_release_needs_no_work_and_its_answer_ends_the_wait(worker: Worker) -> None:
+def test_release_needs_no_work_and_its_answer_ends_the_wait(worker: Worker) -> None:
     worker("release", SERIAL)
     command = worker("next_command", SERIAL)
     assert command.name == RELEASE
@@ -107,7 +107,7 @@ def test_a_release_needs_no_work_and_its_answer_ends_the_wait(worker: Worker) ->
     assert [event.at for event in released_events(worker.store)] == [NOW + timedelta(minutes=2)]
 
 
-def test_progress_and_the_list_of_those_that_wait_agree(worker: Worker) -> None:
+def test_progress_and_waiting_agree(worker: Worker) -> None:
     [mac] = worker("waiting")
     assert mac.enrollment == worker.store.enrollment(SERIAL)
     assert mac.progress == worker("progress", SERIAL)
@@ -132,21 +132,21 @@ RECEIVED: dict[str, tuple[bytes, AwaitPhase]] = {
 
 
 @pytest.mark.parametrize("message", RECEIVED)
-def test_a_message_is_read_and_what_it_says_is_noted(worker: Worker, message: str) -> None:
+def test_received_message_is_read_and_stored(worker: Worker, message: str) -> None:
     body, phase = RECEIVED[message]
     read = worker("received", SERIAL, body)
     assert read.message_type == plistlib.loads(body).get("MessageType", "")
     assert worker.seen[0] is phase
 
 
-def test_the_received_result_of_the_release_ends_the_wait(worker: Worker) -> None:
+def test_received_result_of_the_release_ends_the_wait(worker: Worker) -> None:
     worker("release", SERIAL)
     command = worker("next_command", SERIAL)
     worker("received", SERIAL, result("Acknowledged", command.command_uuid))
     assert worker.seen[0] is AwaitPhase.RELEASED
 
 
-def test_a_message_holds_what_the_mac_said_and_no_more() -> None:
+def test_message_contains_only_the_macs_values() -> None:
     nothing = dict.fromkeys(("message_type", "status", "command_uuid", "udid", "serial_number"), "")
     silent = {**nothing, "awaiting": False, "is_user_channel": False, "is_too_large": False}
     checked_in = plistlib.dumps({"MessageType": "CheckOut"})

@@ -1,4 +1,4 @@
-"""What a waiting Mac is sent, in any order of events, and that none is left waiting."""
+"""Commands for a waiting Mac, with events in any order; no Mac is left waiting."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ def awaiting(*, has_accounts: bool = True, **settings: Any) -> AwaitConfiguratio
 
 
 def send(flow: AwaitConfigurationFlow, command: SetupCommand, now: datetime = NOW) -> AwaitConfigurationFlow:
-    """Send what the flow says, which is *command*, under a new UUID that is its name and number."""
+    """Send the next command, which must be *command*, under a new UUID made of its name and number."""
     assert flow.next_action(now).send is command
     record = flow.accounts if command is ACCOUNTS else flow.release
     return flow.sent(command, command_uuid=f"{command}-{record.attempts + 1}", now=now)
 
 
 def idle_until(flow: AwaitConfigurationFlow, now: datetime) -> datetime | None:
-    """Return when to ask again; there is nothing to send now."""
+    """Check that there is nothing to send now, and return when to ask again."""
     action = flow.next_action(now)
     assert action.send is None
     assert action.reason
     return action.ask_again_at
 
 
-def test_the_usual_way() -> None:
-    """Work, accounts, release, each after the one before."""
+def test_usual_order_of_commands() -> None:
+    """Work, accounts, release, one after the other."""
     flow = AwaitConfigurationFlow(has_accounts=True).authenticated()
     assert idle_until(flow, NOW) is None
     flow = flow.token_updated(awaiting=True, now=NOW)
@@ -75,13 +75,13 @@ def test_the_usual_way() -> None:
     assert flow.progress(NOW).outstanding == ()
 
 
-def test_without_account_settings_the_release_is_all() -> None:
-    """Nothing comes before it."""
+def test_without_account_settings_only_the_release_is_sent() -> None:
+    """No command comes before it."""
     flow = send(awaiting(has_accounts=False).work_left(()), RELEASE)
     assert flow.answered("DeviceConfigured-1", "Acknowledged", now=NOW).phase is AwaitPhase.RELEASED
 
 
-def test_a_mac_that_does_not_await_is_sent_nothing() -> None:
+def test_mac_that_does_not_wait_is_sent_nothing() -> None:
     """Both commands would be errors."""
     flow = AwaitConfigurationFlow(has_accounts=True, release_after=MINUTE)
     flow = flow.token_updated(awaiting=False, now=NOW).work_left(()).released_now()
@@ -128,7 +128,7 @@ def test_a_command_without_an_answer_is_repeated_under_its_uuid() -> None:
     assert flow.uuid_to_repeat(ACCOUNTS) is None
 
 
-def test_accounts_that_cannot_be_made_do_not_hold_the_release() -> None:
+def test_impossible_accounts_do_not_delay_the_release() -> None:
     """Such as a variable without a value."""
     flow = awaiting().without_accounts().work_left(())
     assert [problem.value for problem in flow.progress(NOW).problems] == ["not made"]
@@ -139,8 +139,8 @@ def test_accounts_that_cannot_be_made_do_not_hold_the_release() -> None:
     assert len(problem.value) == 200
 
 
-def test_accounts_that_cannot_be_made_yet_are_asked_for_until_the_patience_ends() -> None:
-    """A minute later each time; then they are to be made as far as they can be: there is no later."""
+def test_delayed_accounts_are_retried_until_the_time_limit() -> None:
+    """A minute later each time; then they are made as far as possible, since they cannot be made later."""
     flow = awaiting().work_left(())
     assert not flow.is_delay_over(NOW)
     for minute in range(5):
@@ -158,7 +158,7 @@ def test_accounts_that_cannot_be_made_yet_are_asked_for_until_the_patience_ends(
 
 
 @each("settings", [{"release_after": MINUTE}, {}])
-def test_a_delay_is_over_when_the_mac_is_to_be_let_go(settings: dict[str, Any]) -> None:
+def test_delay_ends_when_the_mac_must_be_released(settings: dict[str, Any]) -> None:
     """By the time limit, or because the caller released it."""
     flow = awaiting(**settings).work_left(()).accounts_delayed(now=NOW)
     assert not flow.is_delay_over(NOW)
@@ -168,8 +168,8 @@ def test_a_delay_is_over_when_the_mac_is_to_be_let_go(settings: dict[str, Any]) 
     assert flow.next_action(NOW + MINUTE).send is ACCOUNTS
 
 
-def test_a_delay_of_the_second_attempt_is_asked_again_a_minute_later() -> None:
-    """The Mac answered NotNow, and then the caller could not make it."""
+def test_delay_of_the_second_attempt_is_retried_a_minute_later() -> None:
+    """The Mac answered NotNow, and then the caller could not make the accounts."""
     flow = send(awaiting().work_left(()), ACCOUNTS).answered("AccountConfiguration-1", "NotNow", now=NOW)
     now = NOW + 2 * MINUTE
     flow = flow.accounts_delayed(now=now)
@@ -179,8 +179,8 @@ def test_a_delay_of_the_second_attempt_is_asked_again_a_minute_later() -> None:
 
 
 @each("answer", ["", "NotNow"])
-def test_accounts_that_were_sent_once_are_sent_again_however_late_the_mac_asks(answer: str) -> None:
-    """The answer may be lost with the program, or the network gone for an hour; they cannot be made later."""
+def test_sent_accounts_are_repeated_however_late_the_mac_asks(answer: str) -> None:
+    """The answer may be lost, or the network down for an hour; the accounts cannot be made later."""
     flow = send(awaiting().work_left(()), ACCOUNTS)
     if answer:
         flow = flow.answered("AccountConfiguration-1", answer, now=NOW)
@@ -190,7 +190,7 @@ def test_accounts_that_were_sent_once_are_sent_again_however_late_the_mac_asks(a
     send(flow.answered("AccountConfiguration-2", "Acknowledged", now=late), RELEASE, late)
 
 
-def test_a_mac_that_is_to_be_let_go_gets_them_once() -> None:
+def test_mac_to_be_released_gets_its_accounts_once() -> None:
     """By hand, or at the time limit: the Mac waits for no other result."""
     flow = send(awaiting(release_after=10 * MINUTE).work_left(()), ACCOUNTS)
     send(flow.released_now(), RELEASE, NOW + MINUTE)
@@ -210,20 +210,20 @@ def test_problems_of_the_accounts_stay_until_the_next_enrollment() -> None:
     assert flow.token_updated(awaiting=True, now=NOW).progress(NOW).problems == ()
 
 
-def test_not_now_is_tried_again_and_not_for_ever() -> None:
-    """A minute later; after the patience the Mac goes on without."""
+def test_not_now_is_retried_for_a_limited_time() -> None:
+    """A minute later; after the time limit the Mac continues without accounts."""
     flow = send(awaiting().work_left(()), ACCOUNTS).answered("AccountConfiguration-1", "NotNow", now=NOW)
     assert idle_until(flow, NOW) == NOW + MINUTE
     flow = send(flow, ACCOUNTS, NOW + MINUTE)
-    # The first answer once more is no answer to the second attempt.
+    # A repeated first answer does not answer the second attempt.
     assert flow.answered("AccountConfiguration-1", "NotNow", now=NOW + MINUTE) == flow
     flow = flow.answered("AccountConfiguration-2", "NotNow", now=NOW + MINUTE)
     assert flow.next_action(NOW + 2 * MINUTE).send is ACCOUNTS
     send(flow, RELEASE, NOW + 5 * MINUTE)
 
 
-def test_the_release_is_repeated_until_the_mac_is_gone() -> None:
-    """After NotNow, after an error, and without an answer; ever more slowly."""
+def test_release_is_repeated_until_the_mac_continues() -> None:
+    """After NotNow, after an error, and without an answer; with growing intervals."""
     flow = send(awaiting(has_accounts=False).work_left(()), RELEASE)
     now, waits = NOW, []
     for attempt in range(1, 10):
@@ -242,8 +242,8 @@ def test_the_release_is_repeated_until_the_mac_is_gone() -> None:
     assert idle_until(gone, now + timedelta(days=1)) is None
 
 
-def test_an_error_of_the_release_is_a_problem_while_the_mac_waits() -> None:
-    """With what to do."""
+def test_error_of_the_release_is_a_problem_while_the_mac_waits() -> None:
+    """With the next step."""
     flow = send(awaiting(has_accounts=False).work_left(()), RELEASE)
     flow = flow.answered("DeviceConfigured-1", "Error", now=NOW)
     [problem] = flow.progress(NOW).problems
@@ -258,7 +258,7 @@ def test_there_is_no_time_limit_by_default() -> None:
 
 
 def test_release_after_releases_with_work_outstanding() -> None:
-    """Accounts first, if there are any, and no waiting for them any more."""
+    """Accounts first, if there are any, without waiting for their result."""
     flow = awaiting(release_after=timedelta(minutes=30)).work_left(["Company Portal"])
     end = NOW + timedelta(minutes=30)
     assert idle_until(flow, end - timedelta(microseconds=1)) == end
@@ -268,15 +268,15 @@ def test_release_after_releases_with_work_outstanding() -> None:
 
 
 def test_accounts_never_follow_the_release() -> None:
-    """Not even where the Mac refused them for the moment, and was then released immediately."""
+    """Not even if the Mac answered NotNow to them, and was then released immediately."""
     flow = send(awaiting().work_left(()), ACCOUNTS).answered("AccountConfiguration-1", "NotNow", now=NOW)
     flow = send(flow.released_now(), RELEASE)
     flow = attrs.evolve(flow, is_forced=False)
     assert idle_until(flow, NOW + 2 * MINUTE) == NOW + 5 * MINUTE
 
 
-def test_release_after_cuts_the_wait_for_an_answer_short() -> None:
-    """The deadline is asked for, not the end of the patience."""
+def test_release_after_shortens_the_wait_for_an_answer() -> None:
+    """The next call is due at the deadline, not at the time limit for the answer."""
     flow = send(awaiting(release_after=2 * MINUTE).work_left(()), ACCOUNTS)
     flow = send(flow, ACCOUNTS, NOW + MINUTE)
     assert idle_until(flow, NOW + MINUTE) == NOW + 2 * MINUTE
@@ -286,14 +286,14 @@ def test_release_after_cuts_the_wait_for_an_answer_short() -> None:
 @pytest.mark.parametrize(
     ("work", "reason"), [(None, "the caller released the Mac"), ((), "no work is outstanding")]
 )
-def test_the_caller_can_release_a_mac_immediately(work: tuple[str, ...] | None, reason: str) -> None:
-    """What the problem offers."""
+def test_caller_can_release_a_mac_immediately(work: tuple[str, ...] | None, reason: str) -> None:
+    """As the problem suggests."""
     flow = attrs.evolve(awaiting(has_accounts=False), outstanding=work).released_now()
     assert flow.next_action(NOW).reason == reason
     send(flow, RELEASE)
 
 
-def test_after_15_minutes_a_problem_says_what_is_outstanding() -> None:
+def test_problem_names_the_outstanding_work_after_15_minutes() -> None:
     """Most Macs are released by then."""
     flow = awaiting().work_left(["Wi-Fi", "Company Portal"])
     assert flow.progress(NOW + timedelta(minutes=14, seconds=59)).problems == ()
@@ -303,8 +303,8 @@ def test_after_15_minutes_a_problem_says_what_is_outstanding() -> None:
 
 
 @each("progress", [None, ["Wi-Fi"], [], "forced", "limited"])
-def test_the_problem_names_methods_that_exist(progress: list[str] | str | None) -> None:
-    """And what to do depends on whose turn it is: the caller's, or the Mac's."""
+def test_problem_names_existing_methods(progress: list[str] | str | None) -> None:
+    """The next step depends on whose turn it is: the caller's, or the Mac's."""
     flow = awaiting()
     if progress == "forced":
         flow = flow.work_left(["Wi-Fi"]).released_now()
@@ -335,15 +335,15 @@ def test_the_problem_names_methods_that_exist(progress: list[str] | str | None) 
         (timedelta(days=3_000), "3,000 days"),
     ],
 )
-def test_the_wait_is_told_as_a_person_reads_it(waited: timedelta, words: str) -> None:
+def test_wait_is_shown_in_readable_units(waited: timedelta, words: str) -> None:
     """Not as 4320000 minutes."""
     [problem] = awaiting().progress(NOW + waited).problems
     assert problem.value == words
     assert format_duration(waited) == words
 
 
-def test_a_repeated_token_update_changes_nothing() -> None:
-    """Not even since when the Mac waits."""
+def test_repeated_token_update_changes_nothing() -> None:
+    """Not even the start of the wait."""
     flow = send(awaiting().work_left(()), ACCOUNTS)
     assert flow.token_updated(awaiting=True, now=NOW + MINUTE) == flow
     done = flow.answered("AccountConfiguration-1", "Acknowledged", now=NOW)
@@ -365,7 +365,7 @@ def test_a_mac_that_stops_awaiting_and_awaits_again_keeps_its_accounts() -> None
 
 
 @pytest.mark.parametrize("with_authenticate", [False, True])
-def test_a_new_enrollment_starts_anew(with_authenticate: bool) -> None:
+def test_new_enrollment_resets_the_state(with_authenticate: bool) -> None:
     """After a wipe: work, accounts and release come again, and old answers no longer count."""
     flow = send(awaiting().work_left(()), ACCOUNTS)
     flow = send(flow.answered("AccountConfiguration-1", "Acknowledged", now=NOW), RELEASE)
@@ -378,29 +378,29 @@ def test_a_new_enrollment_starts_anew(with_authenticate: bool) -> None:
     assert flow.answered("DeviceConfigured-1", "Acknowledged", now=later) == flow
 
 
-def test_a_late_success_counts() -> None:
-    """Of an attempt that was given up."""
+def test_late_success_counts() -> None:
+    """The success of an attempt that was given up."""
     flow = send(awaiting(has_accounts=False).work_left(()), RELEASE)
     flow = send(flow, RELEASE, NOW + 5 * MINUTE)
     assert flow.answered("DeviceConfigured-1", "Acknowledged", now=NOW).phase is AwaitPhase.RELEASED
 
 
 @each("settings", [{"release_after": timedelta(0)}, {"patience": timedelta(0)}, {"patience": -MINUTE}])
-def test_a_duration_is_more_than_zero(settings: dict[str, Any]) -> None:
-    """None is how to have no limit."""
+def test_duration_must_be_positive(settings: dict[str, Any]) -> None:
+    """None means no limit."""
     with pytest.raises(PolicyError, match="more than zero"):
         AwaitConfigurationFlow(has_accounts=True, **settings)
 
 
 @each("names", ["", [None], ["Wi-Fi", 5], ["Wi-Fi", " "], ["\ud800"]])
-def test_what_is_no_name_of_work_is_refused_before_it_is_kept(names: Any) -> None:
+def test_invalid_name_of_work_is_refused_before_it_is_stored(names: Any) -> None:
     """A state that cannot be read back would hold the Mac for ever."""
     with pytest.raises(PolicyError, match="work_left"):
         awaiting().work_left(names)
 
 
-def test_a_time_has_a_zone() -> None:
-    """Or a comparison would fail much later."""
+def test_time_without_zone_is_refused() -> None:
+    """Otherwise a comparison would fail much later."""
     naive = NOW.replace(tzinfo=None)
     flow = awaiting()
     for use in (flow.next_action, flow.progress):
@@ -423,16 +423,16 @@ def test_a_time_has_a_zone() -> None:
         {"outstanding": "Wi-Fi"},
     ],
 )
-def test_a_damaged_state_is_a_typed_error(change: dict[str, Any]) -> None:
-    """And never a half-read one."""
+def test_damaged_state_is_a_typed_error(change: dict[str, Any]) -> None:
+    """It is never read partially."""
     with pytest.raises(StoreError, match="cannot be read"):
         AwaitConfigurationFlow.from_json({**awaiting().to_json(), **change})
     with pytest.raises(StoreError):
         AwaitConfigurationFlow.from_json({})
 
 
-def test_a_newer_state_is_said_to_be_one() -> None:
-    """So that no administrator restores a backup for nothing."""
+def test_state_of_a_newer_version_is_reported_as_such() -> None:
+    """So that no administrator restores a backup needlessly."""
     with pytest.raises(StoreVersionError, match="version 2"):
         AwaitConfigurationFlow.from_json({**awaiting().to_json(), "version": 2})
 
@@ -450,7 +450,7 @@ EVENTS = st.one_of(
 
 
 class Driver:
-    """Keeps the state as JSON between events, and watches what is sent."""
+    """Stores the state as JSON between events, and checks the commands."""
 
     def __init__(self, flow: AwaitConfigurationFlow) -> None:
         self.flow, self.now, self.number = flow, NOW, 0
@@ -516,10 +516,10 @@ class Driver:
     limit=st.none() | st.integers(1, 60),
     answer=st.sampled_from(["Error", "NotNow", "no answer", "Acknowledged"]),
 )
-def test_no_order_of_events_leaves_a_mac_waiting_or_disturbs_one_that_is_not(
+def test_any_order_of_events_releases_waiting_macs_and_sends_others_nothing(
     events: list[tuple[Any, ...]], has_accounts: bool, limit: int | None, answer: str
 ) -> None:
-    """While awaiting only, accounts once, never after the release, and in the end the release."""
+    """Commands only during the wait, accounts once, never after the release, and in the end the release."""
     release_after = None if limit is None else limit * MINUTE
     driver = Driver(AwaitConfigurationFlow(has_accounts=has_accounts, release_after=release_after))
     for event in events:

@@ -1,4 +1,4 @@
-"""Mistakes in the wiring are refused where the service is made, by name; refusals say why where one looks."""
+"""Configuration mistakes are refused when the service is created; refusals are explained in the log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 import httpx
 import pytest
 from tests.cases import each
-from tests.enrollment.conftest import ACME, HOST, MDM, MODERN, SCEP, Desk, Identity
+from tests.enrollment.conftest import ACME, HOST, MDM, MODERN, SCEP, Organization, RecordingSignIn
 
 from pyade.core.profile.accounts import User
 from pyade.enrollment import (
@@ -37,8 +37,8 @@ def sso(verify: Any) -> PlatformSso:
     )
 
 
-class Hasty:
-    """An identity provider that takes no state."""
+class StatelessSignIn:
+    """An identity provider whose ``begin`` takes no state."""
 
     def begin(self, machine: Any) -> str:
         return f"https://{HOST}"
@@ -55,7 +55,7 @@ SERVICES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         "catalogue is called with ()",
     ),
     "a licence of True": ({"is_licensed": True}, ArgumentError, "is_licensed is True"),
-    "a licence of nobody": (
+    "an invalid license hook": (
         {"is_licensed": lambda: True},
         PolicyError,
         "is_licensed is called with (request)",
@@ -64,7 +64,11 @@ SERVICES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "a name alone": ({"authenticate": lambda name: None}, PolicyError, "called with (name, password)"),
     "credentials": ({"acme_credential": lambda: None}, PolicyError, "acme_credential is called"),
     "challenges": ({"scep_credential": lambda a, b: None}, PolicyError, "scep_credential is called"),
-    "a provider": ({"sign_in": Hasty()}, PolicyError, "sign_in.begin is called with (state, machine)"),
+    "a provider": (
+        {"sign_in": StatelessSignIn()},
+        PolicyError,
+        "sign_in.begin is called with (state, machine)",
+    ),
     "no provider": ({"sign_in": object()}, ArgumentError, "sign_in is an object"),
     "a clock": ({"clock": lambda zone: None}, PolicyError, "clock is called with ()"),
     "a clock without a zone": ({"clock": lambda: None}, ArgumentError, "what clock returned"),
@@ -81,16 +85,16 @@ SERVICES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
 
 
 @each("case", SERVICES)
-def test_a_service_that_could_answer_no_mac_is_not_made(case: str, desk: Desk) -> None:
+def test_service_that_could_serve_no_mac_is_refused(case: str, organization: Organization) -> None:
     options, kind, words = SERVICES[case]
     with pytest.raises(kind) as refused:
-        desk.service(**options)
+        organization.service(**options)
     assert words in str(refused.value)
 
 
-def test_all_wrong_addresses_are_named_at_once(desk: Desk) -> None:
+def test_error_names_all_wrong_addresses(organization: Organization) -> None:
     with pytest.raises(ProfileError) as refused:
-        desk.service(acme=attrs.evolve(ACME, directory_url="x"), scep=attrs.evolve(SCEP, url="y"))
+        organization.service(acme=attrs.evolve(ACME, directory_url="x"), scep=attrs.evolve(SCEP, url="y"))
     assert [problem.setting for problem in refused.value.problems] == [
         "com.apple.security.acme.DirectoryURL",
         "com.apple.security.scep.PayloadContent.URL",
@@ -98,17 +102,17 @@ def test_all_wrong_addresses_are_named_at_once(desk: Desk) -> None:
 
 
 @each("hook", ["catalogue", "authenticate", "is_licensed", "check", "acme_credential", "scep_credential"])
-def test_a_coroutine_function_needs_the_asynchronous_class(hook: str, desk: Desk) -> None:
+def test_a_coroutine_function_needs_the_asynchronous_class(hook: str, organization: Organization) -> None:
     options: dict[str, Any] = {
         "mdm": MDM,
         "acme": ACME,
-        "trust": desk.authority.trust,
-        "clock": desk.clock,
+        "trust": organization.authority.trust,
+        "clock": organization.clock,
         hook: later,
     }
-    AsyncEnrollmentService(desk.store, **options)
+    AsyncEnrollmentService(organization.store, **options)
     with pytest.raises(PolicyError, match=f"{hook} is asynchronous: use AsyncEnrollmentService"):
-        EnrollmentService(desk.store, **options)
+        EnrollmentService(organization.store, **options)
 
 
 def test_platform_sso_and_final_configurations_are_checked_as_well() -> None:
@@ -123,10 +127,15 @@ def end(returned: SignInReturn) -> tuple[str, User] | str:
     return "nobody"
 
 
-def test_an_application_is_checked_as_well(desk: Desk) -> None:
-    values: dict[str, Any] = {"mdm": MDM, "acme": ACME, "trust": desk.authority.trust, "clock": desk.clock}
-    plain = AsyncEnrollmentService(desk.store, **values)
-    signing_in = AsyncEnrollmentService(desk.store, **values, sign_in=Identity())
+def test_an_application_is_checked_as_well(organization: Organization) -> None:
+    values: dict[str, Any] = {
+        "mdm": MDM,
+        "acme": ACME,
+        "trust": organization.authority.trust,
+        "clock": organization.clock,
+    }
+    plain = AsyncEnrollmentService(organization.store, **values)
+    signing_in = AsyncEnrollmentService(organization.store, **values, sign_in=RecordingSignIn())
     assert (plain.has_sign_in, signing_in.has_sign_in) == (False, True)
     EnrollmentApp(plain)
     EnrollmentApp(signing_in, end_sign_in=end)
@@ -135,15 +144,17 @@ def test_an_application_is_checked_as_well(desk: Desk) -> None:
     with pytest.raises(PolicyError, match=r"end_sign_in is called with \(returned\)"):
         EnrollmentApp(plain, end_sign_in=lambda: "nobody")
     with pytest.raises(ArgumentError, match="an AsyncEnrollmentService is allowed"):
-        EnrollmentApp(EnrollmentService(desk.store, **values))  # type: ignore[arg-type]
+        EnrollmentApp(EnrollmentService(organization.store, **values))  # type: ignore[arg-type]
 
 
-def test_a_hook_that_raises_is_named_by_its_argument(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_hook_is_named_by_its_argument(
+    organization: Organization, caplog: pytest.LogCaptureFixture
+) -> None:
     def deny(request: Any) -> str:
         raise LookupError("the directory says: s3cret")
 
     with caplog.at_level(logging.INFO), pytest.raises(LookupError):
-        desk.enroll(check=deny)
+        organization.enroll(check=deny)
     assert "the hook check (" in caplog.text
     assert "deny) raised LookupError at test_hook_checks.py:" in caplog.text
     assert "s3cret" not in caplog.text
@@ -154,22 +165,22 @@ REFUSED = b"This Mac cannot be enrolled. Contact your organization.\n"
 
 
 @pytest.mark.parametrize("has_logs", [True, False])
-def test_a_fake_mac_shows_why_it_was_refused(
-    desk: Desk, has_logs: bool, caplog: pytest.LogCaptureFixture
+def test_fake_mac_shows_why_it_was_refused(
+    organization: Organization, has_logs: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """From the log of the service beside it: the answer says nothing."""
-    if desk.kind == "sync":
-        desk.kind = "asyncio"
+    """From the log of the service beside it: the response contains no reason."""
+    if organization.kind == "sync":
+        organization.kind = "asyncio"
     errors: list[MacError] = []
 
     async def main() -> None:
-        app = EnrollmentApp(desk.service(check=lambda request: "lost (reported)"), end_sign_in=end)
+        app = EnrollmentApp(organization.service(check=lambda request: "lost (reported)"), end_sign_in=end)
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url=f"https://{HOST}") as http:
             untrusted = DeviceAuthority.generate().issue()
             for serial, identity in (
-                ("C02TEST00001", desk.mac),
-                ("C02NOBODYS01", desk.mac),
+                ("C02TEST00001", organization.mac),
+                ("C02NOBODYS01", organization.mac),
                 ("C02TEST00001", untrusted),  # logged as an unknown Mac
             ):
                 fake = FakeMac(serial_number=serial, identity=identity, url=f"https://{HOST}/enroll")
@@ -179,7 +190,7 @@ def test_a_fake_mac_shows_why_it_was_refused(
                 assert (str(refused.value).partition("403: ")[2] in fake.history[-1]) or not has_logs
 
     with caplog.at_level(logging.WARNING if has_logs else logging.ERROR, logger="pyade.enrollment"):
-        anyio.run(main, backend=desk.kind)
+        anyio.run(main, backend=organization.kind)
     words = [str(error) for error in errors]
     if has_logs:
         assert words == [
@@ -192,11 +203,13 @@ def test_a_fake_mac_shows_why_it_was_refused(
     assert [error.status for error in errors] == [403] * 3
 
 
-def test_a_refusal_is_a_warning_and_an_order_is_none(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    desk.store.set_default_profile("hq", MODERN)
+def test_refusal_is_logged_as_a_warning_and_an_order_is_not(
+    organization: Organization, caplog: pytest.LogCaptureFixture
+) -> None:
+    organization.store.set_default_profile("hq", MODERN)
     with caplog.at_level(logging.INFO, logger="pyade.enrollment"):
-        desk.enroll()
-        desk.open()
+        organization.enroll()
+        organization.open()
     levels = [(record.levelname, record.getMessage().partition(": ")[2]) for record in caplog.records]
     assert levels == [
         ("WARNING", "refuse: the user must sign in on the web page first"),

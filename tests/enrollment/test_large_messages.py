@@ -1,4 +1,4 @@
-"""What an enrolled Mac may send: results of 16 MiB, of which a few keys are read, in bounded time."""
+"""Messages of enrolled Macs: results of up to 16 MiB, of which a few keys are read, in bounded time."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_large_result_ends_a_wait_as_a_small_one(worker: Worker) -> None:  # n
     assert worker("progress", SERIAL).phase.value == "released"
 
 
-def test_a_message_that_is_too_large_is_noted_and_nothing_else(
+def test_oversized_message_is_only_recorded(
     worker: Worker,  # noqa: F811
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -67,7 +67,7 @@ def test_a_message_that_is_too_large_is_noted_and_nothing_else(
     assert read_message(body.replace(b" </dict>", b"</dict>")).status == "Idle"
 
 
-def test_a_message_that_is_too_large_is_noted_after_the_token_is_gone(worker: Worker) -> None:  # noqa: F811
+def test_oversized_message_is_recorded_after_the_token_was_removed(worker: Worker) -> None:  # noqa: F811
     worker.store.remove_token("hq", now=NOW)
     assert worker("received", SERIAL, bytes(MAX_LARGE_BYTES + 1)).is_too_large
     [event] = [one for one in worker.store.events() if one.kind is EventKind.MESSAGE_TOO_LARGE]
@@ -93,19 +93,19 @@ def test_a_message_that_is_too_large_is_noted_after_the_token_is_gone(worker: Wo
         (HEAD, "cannot be read"),
     ],
 )
-def test_what_is_refused(body: bytes, reason: str) -> None:
+def test_invalid_messages_are_refused(body: bytes, reason: str) -> None:
     with pytest.raises(TrustError) as refused:
         read_message(body)
     assert reason in refused.value.reason
     assert refused.value.is_malformed
 
 
-def test_a_long_key_is_no_other_key() -> None:
+def test_long_key_is_not_mistaken_for_another_key() -> None:
     body = HEAD + b"<key>UDID<!-- -->" + b"x" * 2_000 + b"</key><string>a</string>" + TAIL
     assert set(read_top(body, ("Status", "UDID"))) == {"Status"}
 
 
-def test_the_top_is_what_plistlib_finds_there() -> None:
+def test_top_level_keys_equal_those_of_plistlib() -> None:
     words = {"Status": "Idle & <well>\n ", "UDID": "ünï", "InstalledApplicationList": [{"Status": "in vain"}]}
     top = read_top(plistlib.dumps(words), ("Status", "UDID", "Absent"))
     assert {key: value.text for key, value in top.items()} == {key: words[key] for key in ("Status", "UDID")}
@@ -124,7 +124,7 @@ LARGEST: dict[str, Callable[[int], bytes]] = {
 
 
 @each("shape", LARGEST)
-def test_time_and_memory_grow_with_the_size_and_no_more(shape: str) -> None:
+def test_time_and_memory_grow_linearly(shape: str) -> None:
     """Counted: a few calls for each tag, and the copy of the parser."""
     body, counted = LARGEST[shape](3 << 20), 0
 

@@ -1,4 +1,4 @@
-"""What a Mac says about itself, read strictly."""
+"""MachineInfo, read strictly."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def identity(authority: DeviceAuthority) -> DeviceIdentity:
 
 
 class TestPlist:
-    def test_what_a_mac_before_macos_14_says(self) -> None:
+    def test_machine_info_of_a_mac_before_macos_14(self) -> None:
         info = MachineInfo.from_plist(xml(VERSION="22A380", LANGUAGE="en", IMEI="", MEID=""))
         assert info == MachineInfo(
             udid=REQUIRED["UDID"],
@@ -84,7 +84,7 @@ class TestPlist:
         assert not info.can_request_software_update
         assert info.signature is None
 
-    def test_every_key_has_its_place(self) -> None:
+    def test_every_key_is_read(self) -> None:
         info = MachineInfo.from_plist(
             xml(
                 OS_VERSION="26.1",
@@ -135,7 +135,7 @@ class TestPlist:
         assert f"{key} is empty" in refused(xml(**{key: " \n"})).reason
 
     @each("key", ["SERIAL", "PRODUCT", "VERSION", "OS_VERSION", "LANGUAGE"])
-    def test_a_text_is_no_longer_than_a_record_should_hold(self, key: str) -> None:
+    def test_text_longer_than_its_limit_is_refused(self, key: str) -> None:
         assert f"{key} has 256 characters" in refused(xml(**{key: "x" * 256})).reason
         MachineInfo.from_plist(xml(**{key: "x" * 255}))
 
@@ -222,10 +222,10 @@ class TestPlist:
             (b"<plist><dict><key>a</key><string>&e;</string></dict></plist>", "cannot be read"),
         ],
     )
-    def test_what_is_no_machine_info(self, data: bytes, reason: str) -> None:
+    def test_invalid_machine_info_is_refused(self, data: bytes, reason: str) -> None:
         assert reason in refused(data).reason
 
-    def test_the_deepest_nesting_that_is_read(self) -> None:
+    def test_nesting_is_read_up_to_its_limit(self) -> None:
         depth = MAX_DEPTH - 2  # plist and dict
         value: list[Any] = []
         for _ in range(depth - 1):
@@ -233,7 +233,7 @@ class TestPlist:
         assert MachineInfo.from_plist(xml(DEEP=value)).extra == {"DEEP": value}
         assert "nested deeper than 16" in refused(xml(DEEP=[value])).reason
 
-    def test_something_else_than_bytes(self) -> None:
+    def test_argument_must_be_bytes(self) -> None:
         assert "str was given, bytes are needed" in refused(xml().decode()).reason  # type: ignore[arg-type]
 
     @given(st.binary(max_size=300))
@@ -270,13 +270,13 @@ class TestVersion:
             ({"OS_VERSION": "", "VERSION": "23B74"}, "14.1"),
         ],
     )
-    def test_what_the_mac_names_comes_before_what_its_build_tells(
+    def test_version_of_the_mac_overrides_the_version_of_its_build(
         self, keys: dict[str, str], expected: str
     ) -> None:
         assert MachineInfo.from_plist(xml(**keys)).version == MacOSVersion.parse(expected)
 
     @each("build", ["99A1", "x", "22"])
-    def test_neither_can_be_read(self, build: str) -> None:
+    def test_version_is_unknown_if_neither_can_be_read(self, build: str) -> None:
         assert MachineInfo.from_plist(xml(VERSION=build)).version is None
         assert MachineInfo.from_plist(xml(VERSION=build, OS_VERSION="?")).version is None
 
@@ -331,14 +331,14 @@ class TestCms:
             b"\x31\x00",
         ],
     )
-    def test_a_good_signature_does_not_make_bad_words_good(
+    def test_signed_invalid_machine_info_is_refused(
         self, content: bytes, authority: DeviceAuthority, identity: DeviceIdentity
     ) -> None:
         with pytest.raises(TrustError) as caught:
             MachineInfo.from_cms(identity.sign(content), trust=authority.trust)
         assert caught.value.is_malformed
 
-    def test_the_unsigned_words_are_refused(self, authority: DeviceAuthority) -> None:
+    def test_unsigned_machine_info_is_refused(self, authority: DeviceAuthority) -> None:
         with pytest.raises(TrustError) as caught:
             MachineInfo.from_cms(xml(), trust=authority.trust)
         assert caught.value.is_malformed
@@ -347,7 +347,7 @@ class TestCms:
 class TestHeader:
     @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes])
     @pytest.mark.parametrize("form", [CmsForm.APPLE, CmsForm.IPAD])
-    def test_every_dialect_of_base64(
+    def test_every_variant_of_base64_is_read(
         self, encode: Any, form: CmsForm, authority: DeviceAuthority, identity: DeviceIdentity
     ) -> None:
         message = identity.sign(xml(NEW_IN_27="\u00fe\u00ff~~~???" * 50), form=form)
@@ -376,7 +376,7 @@ class TestHeader:
             (base64.b64encode(bytes(MAX_BYTES + 1)), "at most 65536"),
         ],
     )
-    def test_what_is_no_such_header(self, value: Any, reason: str, authority: DeviceAuthority) -> None:
+    def test_invalid_header_is_refused(self, value: Any, reason: str, authority: DeviceAuthority) -> None:
         with pytest.raises(TrustError) as caught:
             MachineInfo.from_header(value, trust=authority.trust)
         assert reason in caught.value.reason
@@ -397,9 +397,11 @@ OTHERS = (b"\r", b"\n", b" ", b"<integer>1</integer>", b"\xc3\xa9", b"\0", b"\x0
 MARKUP = st.sampled_from([*PIECES.split(), *OTHERS])
 
 
-class TestOnePassForWhatMacsSend:
+class TestSinglePassReader:
     @given(FLAT, st.lists(st.tuples(st.integers(0, 600), st.integers(0, 8), MARKUP), max_size=2))
-    def test_it_gives_what_the_reader_gives(self, data: bytes, edits: list[tuple[int, int, bytes]]) -> None:
+    def test_result_equals_that_of_the_full_reader(
+        self, data: bytes, edits: list[tuple[int, int, bytes]]
+    ) -> None:
         for at, size, piece in edits:
             data = data[:at] + piece + data[at + size :]
         found = plist._read_flat(data)
@@ -411,10 +413,10 @@ class TestOnePassForWhatMacsSend:
         assert {type(value) for value in found.values()} <= {str, bool}
 
     @given(st.dictionaries(PLAIN, PLAIN | st.booleans(), min_size=1, max_size=20))
-    def test_it_reads_what_a_mac_sends(self, words: dict[str, str | bool]) -> None:
+    def test_plist_of_a_mac_is_read_in_one_pass(self, words: dict[str, str | bool]) -> None:
         assert plist._read_flat(_dumped(words)) == words
 
-    def test_it_takes_no_longer_than_the_data_is(self) -> None:
+    def test_time_is_linear_in_the_size(self) -> None:
         pair = b"<key>a</key><string>b</string>"
         data = plistlib.dumps({}).replace(b"<dict/>", b"<dict>" + pair * 2_000 + b"</dict")
         assert len(data) < MAX_BYTES

@@ -1,4 +1,4 @@
-"""Untrusted input and careless callers, against the service itself."""
+"""Untrusted input and wrong arguments, with the service itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import pytest
 from tests.enrollment.conftest import MDM as CONTOSO
-from tests.enrollment.conftest import Desk
+from tests.enrollment.conftest import Organization
 
 from pyade.builders import AcmeIssuer, MdmService
 from pyade.core import Device, DeviceFamily, EnrollmentProfile, PrimaryAccount, User, UserAffinity
@@ -65,7 +65,7 @@ Serve = Callable[..., tuple[EnrollmentService, MemoryStore]]
 
 @pytest.fixture
 def serve(authority: DeviceAuthority) -> Serve:
-    """Return what makes a service with a store of its own."""
+    """Return a function that creates a service with its own store."""
 
     def make(
         profile: EnrollmentProfile = PROFILE, store: MemoryStore | None = None, **settings: Any
@@ -88,27 +88,27 @@ def serve(authority: DeviceAuthority) -> Serve:
     return make
 
 
-def words(serial: str = SERIAL) -> bytes:
+def machine_info_of(serial: str = SERIAL) -> bytes:
     keys = {"UDID": "U", "SERIAL": serial, "PRODUCT": "Mac14,2", "VERSION": "22G74", "OS_VERSION": "13.5"}
     return plistlib.dumps(keys)
 
 
-def test_words_sent_once_more_do_not_keep_a_mac_waiting(serve: Serve, mac: DeviceIdentity) -> None:
-    """They have no nonce: a client that saw them gets a profile, but the Mac still counts as waiting."""
+def test_replayed_machine_info_does_not_reset_a_waiting_mac(serve: Serve, mac: DeviceIdentity) -> None:
+    """MachineInfo has no nonce: a client that saw one gets a profile, but the Mac still counts as waiting."""
     service, store = serve()
-    assert service.enroll(mac.sign(words())).status == 200
+    assert service.enroll(mac.sign(machine_info_of())).status == 200
     final = FinalConfiguration(store, clock=FrozenClock(NOW))
     final.authenticated(SERIAL)
     final.token_updated(SERIAL, awaiting=True)
-    assert service.enroll(mac.sign(words())).status == 200
+    assert service.enroll(mac.sign(machine_info_of())).status == 200
     final.work_left(SERIAL, ())
     command = final.next_command(SERIAL)
     assert command is not None
     assert command.name == "DeviceConfigured"
 
 
-def test_text_that_has_no_bytes_is_as_unknown_as_any_other(serve: Serve) -> None:
-    """As ``surrogateescape`` makes it of the bytes in an address."""
+def test_text_that_cannot_be_encoded_is_unknown_like_any_other(serve: Serve) -> None:
+    """As ``surrogateescape`` produces from the bytes in an address."""
     service, store = serve()
     response = service.close_web_view("\udc80", User(upn="ada@contoso.example"), host="mdm.example.com")
     assert (response.status, response.decision.outcome) == (403, EnrollmentOutcome.REFUSE)
@@ -116,30 +116,30 @@ def test_text_that_has_no_bytes_is_as_unknown_as_any_other(serve: Serve) -> None
         redeem_client_identifier(store, "\udc80", now=NOW)
 
 
-def test_legacy_sign_in_without_a_verifier_is_said_to_be_unconfigured(
+def test_legacy_sign_in_without_a_verifier_is_reported_as_unconfigured(
     serve: Serve, mac: DeviceIdentity
 ) -> None:
-    """Asking for a password again and again would not help."""
+    """Another request for a password would not help."""
     service, _ = serve(EnrollmentProfile(name="Legacy", url=URL, user_affinity=UserAffinity.legacy()))
-    response = service.enroll(mac.sign(words()))
+    response = service.enroll(mac.sign(machine_info_of()))
     assert response.status == 403
     assert "authenticate=" in response.decision.reason
 
 
-def test_a_source_that_repeats_itself_is_an_error(serve: Serve, mac: DeviceIdentity) -> None:
-    """The second Mac gets nothing, and the first keeps what it has."""
+def test_repeated_secret_of_a_source_is_an_error(serve: Serve, mac: DeviceIdentity) -> None:
+    """The second Mac gets nothing, and the first keeps its credential."""
     service, store = serve(acme_credential=lambda _: Credential(secret="same", lifetime=timedelta(hours=1)))
-    assert service.enroll(mac.sign(words())).status == 200
+    assert service.enroll(mac.sign(machine_info_of())).status == 200
     with pytest.raises(StoreError):
-        service.enroll(mac.sign(words(OTHER)))
+        service.enroll(mac.sign(machine_info_of(OTHER)))
     assert store.enrollment(OTHER) is None
     assert redeem_client_identifier(store, "same", now=NOW).serial_number == SERIAL
 
 
-def test_a_renewal_keeps_the_version_that_it_was_made_for(serve: Serve, mac: DeviceIdentity) -> None:
-    """One that cannot be read is an error, not the version of the enrollment."""
+def test_renewal_keeps_the_version_of_its_profile(serve: Serve, mac: DeviceIdentity) -> None:
+    """An unreadable version is an error; the version of the enrollment is not used instead."""
     service, store = serve()
-    service.enroll(mac.sign(words()))
+    service.enroll(mac.sign(machine_info_of()))
     with pytest.raises(VersionError):
         service.renew(SERIAL, version="Sequoia")
     response = service.renew(SERIAL, version="15.4")
@@ -150,8 +150,8 @@ def test_a_renewal_keeps_the_version_that_it_was_made_for(serve: Serve, mac: Dev
     assert stored.version == "15.4"
 
 
-def test_platform_sso_that_no_mac_could_use_is_refused_when_it_is_configured() -> None:
-    """Not when the first Mac comes."""
+def test_unusable_platform_sso_is_refused_when_it_is_configured() -> None:
+    """Not when the first Mac enrolls."""
     with pytest.raises(ProfileError, match="ProfileURL"):
         PlatformSso(
             profile_url="http://mdm.example.com/sso.mobileconfig",
@@ -178,7 +178,7 @@ MODERN = EnrollmentProfile(
 )
 LEGACY = EnrollmentProfile(name="Legacy", url=URL, user_affinity=UserAffinity.legacy())
 ADA = User(upn="ada@contoso.example")
-NOBODIES = [
+NO_USERS = [
     None,
     True,
     "ada",
@@ -195,30 +195,30 @@ NO_SWITCHES: list[object] = ["no", "", None, 1]
 NO_CATALOGUES: list[object] = [True, {}, "26.1"]
 
 
-@pytest.mark.parametrize("nobody", NOBODIES)
-def test_a_sign_in_without_a_user_enrolls_nothing_and_may_be_ended_again(
-    nobody: Any, serve: Serve, mac: DeviceIdentity
+@pytest.mark.parametrize("no_user", NO_USERS)
+def test_sign_in_without_a_user_enrolls_nothing_and_can_be_repeated(
+    no_user: Any, serve: Serve, mac: DeviceIdentity
 ) -> None:
-    """Such as one in which a claim of the identity provider is missing."""
+    """Such as when a claim of the identity provider is missing."""
     provider = Provider()
     service, store = serve(MODERN, sign_in=provider)
-    header = base64.b64encode(mac.sign(words()))
+    header = base64.b64encode(mac.sign(machine_info_of()))
     assert service.open_web_view(header.decode(), host="mdm.example.com").status == 302
     with pytest.raises(PolicyError, match="close_web_view: got"):
-        service.close_web_view(provider.state, nobody, host="mdm.example.com")
+        service.close_web_view(provider.state, no_user, host="mdm.example.com")
     assert store.enrollment(SERIAL) is None
     assert service.close_web_view(provider.state, ADA, host="mdm.example.com").status == 200
 
 
-@pytest.mark.parametrize("nobody", NOBODIES[1:])
-def test_a_hook_that_returns_no_user_enrolls_nothing(nobody: Any, serve: Serve, mac: DeviceIdentity) -> None:
+@pytest.mark.parametrize("no_user", NO_USERS[1:])
+def test_a_hook_that_returns_no_user_enrolls_nothing(no_user: Any, serve: Serve, mac: DeviceIdentity) -> None:
     basic = "Basic " + base64.b64encode(b"ada:secret").decode()
-    service, store = serve(LEGACY, authenticate=lambda name, password: nobody)
+    service, store = serve(LEGACY, authenticate=lambda name, password: no_user)
     with pytest.raises(PolicyError, match="authenticate: got"):
-        service.enroll(mac.sign(words()), authorization=basic)
-    service, store = serve(MODERN, platform_sso=attrs.evolve(SSO, verify=lambda token: nobody))
+        service.enroll(mac.sign(machine_info_of()), authorization=basic)
+    service, store = serve(MODERN, platform_sso=attrs.evolve(SSO, verify=lambda token: no_user))
     with pytest.raises(PolicyError, match="verify: got"):
-        service.enroll(mac.sign(words()), authorization="Bearer token")
+        service.enroll(mac.sign(machine_info_of()), authorization="Bearer token")
     assert store.enrollment(SERIAL) is None
 
 
@@ -232,7 +232,7 @@ def test_a_hook_that_returns_no_user_enrolls_nothing(nobody: Any, serve: Serve, 
 def test_a_web_view_is_sent_to_https_addresses_only(address: Any, serve: Serve, mac: DeviceIdentity) -> None:
     """The error does not show the address, as it holds the state."""
     service, store = serve(MODERN, sign_in=Provider(address))
-    header = base64.b64encode(mac.sign(words()))
+    header = base64.b64encode(mac.sign(machine_info_of()))
     with pytest.raises(
         PolicyError, match=r"begin returned no https address: one in ASCII with a host is needed$"
     ):
@@ -248,14 +248,14 @@ def test_a_web_view_is_sent_to_https_addresses_only(address: Any, serve: Serve, 
         *(("catalogue", "UpdateCatalogue", answer) for answer in NO_CATALOGUES),
     ],
 )
-def test_a_hook_that_answers_another_kind_enrolls_and_refuses_nothing(
+def test_hook_that_returns_another_type_neither_enrolls_nor_refuses(
     name: str, needed: str, answer: object, serve: Serve, mac: DeviceIdentity
 ) -> None:
     """True is no reason to refuse a Mac, and "no" is no license."""
     hook = (lambda: answer) if name == "catalogue" else (lambda request: answer)
     service, store = serve(updates=SoftwareUpdatePolicy(minimum="15.4"), **{name: hook})
     with pytest.raises(PolicyError, match=f"{name} returned {type(answer).__name__}: {needed} is needed"):
-        service.enroll(mac.sign(words()))
+        service.enroll(mac.sign(machine_info_of()))
     assert store.enrollment(SERIAL) is None
 
 
@@ -270,12 +270,12 @@ def test_a_hook_that_answers_another_kind_enrolls_and_refuses_nothing(
         (None, None),
     ],
 )
-def test_why_the_organization_refuses_is_kept_in_bounds(
+def test_reason_of_a_refusal_is_truncated(
     objection: str | None, reason: str | None, serve: Serve, mac: DeviceIdentity
 ) -> None:
-    """Whatever the hook quotes; no objection is none, in whatever way it is said."""
+    """Any text that a hook quotes; every form of "no objection" is accepted."""
     service, _ = serve(check=lambda request: objection)
-    decision = service.enroll(mac.sign(words())).decision
+    decision = service.enroll(mac.sign(machine_info_of())).decision
     assert decision.reason == f"refused by the organization: {reason}" or reason is None
     assert (decision.outcome is EnrollmentOutcome.ENROLL) is (reason is None)
     if objection:  # as why no user signed in is
@@ -283,10 +283,10 @@ def test_why_the_organization_refuses_is_kept_in_bounds(
 
 
 @pytest.mark.parametrize("credential", [None, "secret"])
-def test_what_is_no_credential_is_said_to_be_none(credential: Any, serve: Serve, mac: DeviceIdentity) -> None:
+def test_invalid_credential_is_named_in_the_error(credential: Any, serve: Serve, mac: DeviceIdentity) -> None:
     service, store = serve(acme_credential=lambda request: credential)
     with pytest.raises(PolicyError, match="acme_credential returned"):
-        service.enroll(mac.sign(words()))
+        service.enroll(mac.sign(machine_info_of()))
     assert store.enrollment(SERIAL) is None
 
 
@@ -300,20 +300,20 @@ WRONG_ANSWERS: dict[str, list[Any]] = {
 @pytest.mark.parametrize(
     ("hook", "answer"), [(hook, answer) for hook, answers in WRONG_ANSWERS.items() for answer in answers]
 )
-def test_a_hook_that_answers_with_another_kind_of_thing_enrolls_nothing(
+def test_hook_that_returns_another_object_enrolls_nothing(
     hook: str, answer: Any, serve: Serve, mac: DeviceIdentity
 ) -> None:
-    """``check=lambda request: True`` would refuse every Mac, or enroll it, as one reads it."""
+    """``check=lambda request: True`` is ambiguous: it could refuse every Mac, or enroll it."""
     more = {"updates": SoftwareUpdatePolicy(minimum="13.0")} if hook == "catalogue" else {}
     service, store = serve(**{hook: lambda *_: answer}, **more)
     with pytest.raises(PyadeError, match=rf"{hook}.* needed|catalogue is .* allowed"):
-        service.enroll(mac.sign(words()))
+        service.enroll(mac.sign(machine_info_of()))
     assert store.enrollment(SERIAL) is None
 
 
-def test_a_check_that_objects_to_nothing_may_return_nothing(serve: Serve, mac: DeviceIdentity) -> None:
+def test_check_may_return_none_for_no_objection(serve: Serve, mac: DeviceIdentity) -> None:
     service, _ = serve(check=lambda _: None)
-    assert service.enroll(mac.sign(words())).status == 200
+    assert service.enroll(mac.sign(machine_info_of())).status == 200
 
 
 @pytest.mark.parametrize(
@@ -329,8 +329,8 @@ def test_an_unusable_credential_is_refused(wrong: dict[str, Any]) -> None:
         Credential(**wrong)
 
 
-def test_a_time_that_no_calendar_holds_is_refused_where_it_is_given(serve: Serve) -> None:
-    """Not with an overflow when a Mac comes."""
+def test_impossible_time_is_refused_at_creation(serve: Serve) -> None:
+    """Not with an overflow when a Mac enrolls."""
     longest: dict[str, Callable[[], object]] = {
         "lifetime": lambda: one_time(timedelta.max),
         "renewal_lifetime": lambda: one_time(renewal_lifetime=timedelta.max),
@@ -343,7 +343,7 @@ def test_a_time_that_no_calendar_holds_is_refused_where_it_is_given(serve: Serve
             given()
 
 
-def test_a_source_is_told_what_it_takes(serve: Serve, mac: DeviceIdentity) -> None:
+def test_error_of_a_wrong_source_names_its_arguments(serve: Serve, mac: DeviceIdentity) -> None:
     wrong: list[Any] = ["1h", 3600, None]
     for span in wrong:
         with pytest.raises(ArgumentError, match=r"one_time: lifetime is .* a timedelta"):
@@ -353,20 +353,20 @@ def test_a_source_is_told_what_it_takes(serve: Serve, mac: DeviceIdentity) -> No
     # The parentheses were forgotten.
     service, _ = serve(acme_credential=one_time)
     with pytest.raises(ArgumentError, match="one_time: lifetime is a CredentialRequest"):
-        service.enroll(mac.sign(words()))
+        service.enroll(mac.sign(machine_info_of()))
 
 
-def test_another_sign_in_does_not_name_the_account_of_a_mac_that_waits(
+def test_sign_in_of_another_user_does_not_name_the_account_of_a_waiting_mac(
     serve: Serve, mac: DeviceIdentity
 ) -> None:
-    """Bob has some device of Apple's, and writes the serial number of Ada's Mac into its words."""
+    """Bob has another Apple device, and claims the serial number of Ada's Mac in its MachineInfo."""
     provider = Provider()
     account = PrimaryAccount(account_name="{{partialupn}}", full_name="{{username}}")
     service, store = serve(attrs.evolve(MODERN, primary_account=account), sign_in=provider)
     final = FinalConfiguration(store, clock=FrozenClock(NOW))
 
     def sign_in(user: User) -> None:
-        service.open_web_view(base64.b64encode(mac.sign(words())).decode(), host="mdm.example.com")
+        service.open_web_view(base64.b64encode(mac.sign(machine_info_of())).decode(), host="mdm.example.com")
         assert service.close_web_view(provider.state, user, host="mdm.example.com").status == 200
 
     sign_in(ADA)
@@ -380,8 +380,8 @@ def test_another_sign_in_does_not_name_the_account_of_a_mac_that_waits(
     assert (accounts["PrimaryAccountUserName"], accounts["PrimaryAccountFullName"]) == ("ada", ADA.upn)
 
 
-class Crowd(MemoryStore):
-    """A store in which *others* write a Mac's enrollment before each write of ours."""
+class ContendedStore(MemoryStore):
+    """A store in which *others* write a Mac's enrollment before each of our writes."""
 
     others: Callable[[], object] | None = None
     turns = 0
@@ -395,11 +395,11 @@ class Crowd(MemoryStore):
         return super().save_enrollment(enrollment, **facts)
 
 
-def test_in_a_crowd_of_requests_none_fails(serve: Serve, mac: DeviceIdentity) -> None:
-    """Each is answered with a profile or, after the limit, with the request to come later."""
-    store = Crowd()
+def test_no_concurrent_request_fails(serve: Serve, mac: DeviceIdentity) -> None:
+    """Each response is a profile or, after the limit, the instruction to come later."""
+    store = ContendedStore()
     service, _ = serve(store=store)
-    body = mac.sign(words())
+    body = mac.sign(machine_info_of())
     store.others, store.turns = (lambda: service.enroll(body)), 9
     assert service.enroll(body).status == 200
     store.delete_enrollment(SERIAL)
@@ -408,11 +408,11 @@ def test_in_a_crowd_of_requests_none_fails(serve: Serve, mac: DeviceIdentity) ->
     assert len(store.one_times(SERIAL)) == 1
 
 
-def test_a_token_of_platform_sso_is_asked_about_once(
+def test_token_of_platform_sso_is_verified_once(
     serve: Serve, mac: DeviceIdentity, authority: DeviceAuthority
 ) -> None:
-    """Also by a request that must be made anew, as the token may work once."""
-    store, asked = Crowd(), list[str]()
+    """Also if the request must be repeated after a conflict, as the token may work only once."""
+    store, asked = ContendedStore(), list[str]()
 
     def verify(token: str) -> User | None:
         asked.append(token)
@@ -423,15 +423,13 @@ def test_a_token_of_platform_sso_is_asked_about_once(
     faster = EnrollmentService(
         store, mdm=MDM, acme=ACME, platform_sso=other, trust=authority.trust, clock=FrozenClock(NOW)
     )
-    body = mac.sign(words())
+    body = mac.sign(machine_info_of())
     store.others, store.turns = (lambda: faster.enroll(body, authorization="Bearer other")), 1
     assert service.enroll(body, authorization="Bearer token").status == 200
     assert asked == ["token"]
 
 
-def test_an_order_to_update_does_not_use_a_token_of_platform_sso_up(
-    serve: Serve, mac: DeviceIdentity
-) -> None:
+def test_order_to_update_does_not_consume_a_platform_sso_token(serve: Serve, mac: DeviceIdentity) -> None:
     asked: list[str] = []
 
     def verify(token: str) -> User:
@@ -443,7 +441,7 @@ def test_an_order_to_update_does_not_use_a_token_of_platform_sso_up(
         platform_sso=attrs.evolve(SSO, verify=verify),
         updates=SoftwareUpdatePolicy(minimum="15.0"),
     )
-    document = plistlib.loads(words()) | {"MDM_CAN_REQUEST_SOFTWARE_UPDATE": True}
+    document = plistlib.loads(machine_info_of()) | {"MDM_CAN_REQUEST_SOFTWARE_UPDATE": True}
     response = service.enroll(mac.sign(plistlib.dumps(document)), authorization="Bearer token")
     assert (response.decision.outcome, asked) == (EnrollmentOutcome.UPDATE, [])
 
@@ -457,14 +455,14 @@ def test_an_order_to_update_does_not_use_a_token_of_platform_sso_up(
     ],
     ids=["topic", "development_push", "both"],
 )
-def test_no_mac_enrolls_where_it_could_not_be_pushed_to(
-    desk: Desk, push: PushCertificate, changes: dict[str, Any], settings: list[str] | None
+def test_service_with_another_push_topic_is_refused(
+    organization: Organization, push: PushCertificate, changes: dict[str, Any], settings: list[str] | None
 ) -> None:
-    """The service is refused before it answers a Mac; that the certificate ends soon is only a problem."""
+    """Before it serves a Mac; a certificate that ends soon is only a problem."""
     with pytest.raises(ProfileError) as caught:
-        desk.service(push=push, mdm=attrs.evolve(CONTOSO, **changes))
+        organization.service(push=push, mdm=attrs.evolve(CONTOSO, **changes))
     expected = settings or ["topic", "development_push"]
     assert [problem.setting for problem in caught.value.problems] == expected
-    service = desk.service(push=push)
+    service = organization.service(push=push)
     assert [problem.severity for problem in service.problems()] == [Severity.WARNING]
-    assert desk.service(mdm=attrs.evolve(CONTOSO, **changes)).problems() == ()
+    assert organization.service(mdm=attrs.evolve(CONTOSO, **changes)).problems() == ()

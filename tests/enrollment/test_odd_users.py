@@ -1,4 +1,4 @@
-"""Users and hooks as other people's directories and programs have them: none costs a Mac its accounts."""
+"""Users and hooks with unusual values: no Mac loses its accounts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
-from tests.enrollment.conftest import ADA, LEGACY, MACHINE, MODERN, Desk
+from tests.enrollment.conftest import ADA, LEGACY, MACHINE, MODERN, Organization
 from tests.enrollment.test_final_configuration import (
     NOW,
     SERIAL,
@@ -42,42 +42,42 @@ LONG = "a" * 256
         {"full_name": LONG, "on_premises_account_name": "\ud800"},
     ],
 )
-def test_a_name_that_no_store_can_keep_costs_no_enrollment(
-    desk: Desk, names: dict[str, str], way: str
+def test_name_that_cannot_be_stored_does_not_stop_the_enrollment(
+    organization: Organization, names: dict[str, str], way: str
 ) -> None:
     """It counts as not known: with a problem in the decision, the record, the event and doctor."""
     user = User(upn=ADA.upn, **names)  # type: ignore[arg-type]
     if way == "web view":
-        desk.store.set_default_profile("hq", MODERN)
-        desk.open()
-        answer = desk.close(desk.identity.states[-1], user)
+        organization.store.set_default_profile("hq", MODERN)
+        organization.open()
+        answer = organization.close(organization.identity.states[-1], user)
     else:
-        desk.store.set_default_profile("hq", LEGACY)
+        organization.store.set_default_profile("hq", LEGACY)
         basic = "Basic " + base64.b64encode(b"ada:secret").decode()
-        answer = desk.enroll(authorization=basic, authenticate=lambda name, password: user)
+        answer = organization.enroll(authorization=basic, authenticate=lambda name, password: user)
     assert answer.status == 200
-    enrollment = desk.store.enrollment(MACHINE["SERIAL"])
+    enrollment = organization.store.enrollment(MACHINE["SERIAL"])
     assert enrollment is not None
     assert enrollment.user == User(upn=ADA.upn)
     assert [one.setting for one in enrollment.problems] == [f"user.{name}" for name in names]
     assert answer.decision.problems == enrollment.problems
-    event = desk.events()[-1]
+    event = organization.events()[-1]
     assert [str(one) for one in enrollment.problems] == event.details["problems"]
-    assert isinstance(desk.store, MemoryStore)
-    told = enrollment_problems(desk.store, desk.clock())
-    assert [one.setting for one in told] == [f"enrollments.user.{name}" for name in names]
+    assert isinstance(organization.store, MemoryStore)
+    problems = enrollment_problems(organization.store, organization.clock())
+    assert [one.setting for one in problems] == [f"enrollments.user.{name}" for name in names]
 
 
-def test_the_same_holds_for_a_database(
+def test_name_that_cannot_be_stored_does_not_stop_the_enrollment_with_a_database(
     tmp_path: Path, authority: DeviceAuthority, mac: DeviceIdentity, signer: Signer
 ) -> None:
-    """The longest name that is kept comes back as it was."""
+    """The longest name that is kept is returned unchanged."""
     with SQLiteStore(tmp_path / "ade.db") as store:
-        desk = Desk(kind="sync", authority=authority, mac=mac, signer=signer, store=store)
+        organization = Organization(kind="sync", authority=authority, mac=mac, signer=signer, store=store)
         store.set_default_profile("hq", MODERN)
-        desk.open()
+        organization.open()
         user = User(upn=ADA.upn, full_name=LONG[1:], on_premises_account_name="ada\ud83d")
-        assert desk.close(desk.identity.states[-1], user).status == 200
+        assert organization.close(organization.identity.states[-1], user).status == 200
         enrollment = store.enrollment(MACHINE["SERIAL"])
         assert enrollment is not None
         assert enrollment.user == User(upn=ADA.upn, full_name=LONG[1:])
@@ -85,8 +85,8 @@ def test_the_same_holds_for_a_database(
         assert problem.value == "ada\\ud83d"
 
 
-def after_the_patience(**hooks: Any) -> tuple[Problem, ...]:
-    """Return what is wrong with a Mac whose accounts were made with these hooks, however often they fail."""
+def problems_after_time_limit(**hooks: Any) -> tuple[Problem, ...]:
+    """Return the problems of a Mac whose accounts were made at the time limit, with failing hooks."""
     with MemoryStore() as store:
         store.add_token(example_token())
         clock = FrozenClock(NOW)
@@ -111,23 +111,25 @@ def after_the_patience(**hooks: Any) -> tuple[Problem, ...]:
         ("variables", {"displayName": "hunter2"}, "values: 'displayName' is no variable: use partialupn,"),
     ],
 )
-def test_an_answer_of_another_kind_is_told_with_what_is_allowed(name: str, answer: Any, words: str) -> None:
-    """Not only that the hook failed, which it did not; nothing of a text is shown."""
-    found = after_the_patience(**{name: lambda _: answer})
+def test_hook_result_of_another_type_is_reported_with_the_allowed_ones(
+    name: str, answer: Any, words: str
+) -> None:
+    """The report does not only say that the hook failed, which it did not; a returned text is not shown."""
+    found = problems_after_time_limit(**{name: lambda _: answer})
     assert found[0].setting == name
     assert found[0].allowed.startswith(words)
     assert "hunter2" not in str(found)
 
 
-def test_a_value_that_the_caller_gave_is_the_callers_to_correct() -> None:
-    """Not the user's, whose values are as they should be."""
-    [problem] = after_the_patience(variables=lambda _: {"partialUPN": "o'hara"})
+def test_problem_of_a_value_from_the_caller_names_the_caller() -> None:
+    """Not the user, whose values are correct."""
+    [problem] = problems_after_time_limit(variables=lambda _: {"partialUPN": "o'hara"})
     assert problem.fix.startswith("correct what variables returns; ")
 
 
 @pytest.mark.parametrize("size", [80, 244, 300])
-def test_the_name_that_an_administrator_got_is_shown_in_full(size: int) -> None:
-    """However long the one was that could not be used: the administrator logs in with it."""
+def test_final_name_of_an_administrator_is_shown_in_full(size: int) -> None:
+    """However long the unusable name was: the administrator logs in with the final name."""
     profile = attrs.evolve(
         WITH_ACCOUNTS, administrator=AdministratorAccount("{{managedDeviceName}}" + "x" * 90)
     )
@@ -140,7 +142,7 @@ def test_the_name_that_an_administrator_got_is_shown_in_full(size: int) -> None:
     assert problem.value.endswith(f", sent as {name}")
 
 
-def test_the_administrator_is_not_managed_in_the_place_of_a_user_with_its_name() -> None:
+def test_administrator_is_not_managed_instead_of_a_user_with_the_same_name() -> None:
     """The user takes another name, and the account that Setup Assistant makes with it is managed."""
     profile = attrs.evolve(
         WITH_ACCOUNTS,

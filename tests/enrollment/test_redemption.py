@@ -1,4 +1,4 @@
-"""What an ACME server may ask: whether a Mac may have a certificate for this key, and for no other."""
+"""An ACME server may ask whether a Mac may have a certificate for a key; only the Mac's key is allowed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 from tests.cases import each
-from tests.enrollment.conftest import ACME, MACHINE, Desk, identity_of
+from tests.enrollment.conftest import ACME, MACHINE, Organization, identity_of
 from tests.enrollment.test_credentials import redemptions, request_for
 
 from pyade.core.fleet.enrollment import OneTimeKind
@@ -31,33 +31,41 @@ def attested(folder: Path, key: str = "secp384r1", **changes: str) -> bytes:
 # Client identifiers
 
 
-def test_an_identifier_with_a_request_is_redeemed_for_that_request(desk: Desk, tmp_path: Path) -> None:
-    _, identifier = identity_of(desk.enroll())
+def test_an_identifier_with_a_request_is_redeemed_for_that_request(
+    organization: Organization, tmp_path: Path
+) -> None:
+    _, identifier = identity_of(organization.enroll())
     request = attested(tmp_path)
-    first = redeem_client_identifier(desk.store, identifier, now=desk.clock(), request=request)
-    # A key on a curve signs differently each time: what is signed is the same.
+    first = redeem_client_identifier(
+        organization.store, identifier, now=organization.clock(), request=request
+    )
+    # An EC key signs differently each time, although the signed content is the same.
     assert attested(tmp_path) != request
     for again in (request, attested(tmp_path)):
-        answer = redeem_client_identifier(desk.store, identifier, now=desk.clock(), request=again)
+        answer = redeem_client_identifier(
+            organization.store, identifier, now=organization.clock(), request=again
+        )
         assert answer == first
         assert (answer.serial_number, answer.value["attest"]) == (SERIAL, True)
     for other in (attested(tmp_path, key="secp384r1/another"), None):
         with pytest.raises(TrustError, match="used before"):
-            redeem_client_identifier(desk.store, identifier, now=desk.clock(), request=other)
-    assert len(redemptions(desk)) == 1
-    desk.later(minutes=2)
+            redeem_client_identifier(organization.store, identifier, now=organization.clock(), request=other)
+    assert len(redemptions(organization)) == 1
+    organization.later(minutes=2)
     with pytest.raises(TrustError, match="used before"):
-        redeem_client_identifier(desk.store, identifier, now=desk.clock(), request=request)
+        redeem_client_identifier(organization.store, identifier, now=organization.clock(), request=request)
 
 
-def test_an_identifier_that_was_redeemed_without_a_request_is_gone_for_all(
-    desk: Desk, tmp_path: Path
+def test_identifier_redeemed_without_a_request_cannot_be_redeemed_again(
+    organization: Organization, tmp_path: Path
 ) -> None:
-    _, identifier = identity_of(desk.enroll())
-    redeem_client_identifier(desk.store, identifier, now=desk.clock())
+    _, identifier = identity_of(organization.enroll())
+    redeem_client_identifier(organization.store, identifier, now=organization.clock())
     for request in (None, attested(tmp_path)):
         with pytest.raises(TrustError, match="used before"):
-            redeem_client_identifier(desk.store, identifier, now=desk.clock(), request=request)
+            redeem_client_identifier(
+                organization.store, identifier, now=organization.clock(), request=request
+            )
 
 
 @pytest.mark.parametrize(
@@ -69,44 +77,52 @@ def test_an_identifier_that_was_redeemed_without_a_request_is_gone_for_all(
         ({"subject": "/O=Contoso/CN=C02OTHER0001"}, "the subject is"),
     ],
 )
-def test_a_request_for_something_else_uses_the_identifier_up(
-    desk: Desk, tmp_path: Path, changes: dict[str, str], reason: str
+def test_request_for_another_subject_consumes_the_identifier(
+    organization: Organization, tmp_path: Path, changes: dict[str, str], reason: str
 ) -> None:
-    _, identifier = identity_of(desk.enroll())
+    _, identifier = identity_of(organization.enroll())
     wrong = attested(tmp_path, **changes)
-    assert not may_issue(desk.store, SERIAL, desk.clock(), request=wrong)
-    assert may_issue(desk.store, SERIAL, desk.clock(), request=attested(tmp_path))
+    assert not may_issue(organization.store, SERIAL, organization.clock(), request=wrong)
+    assert may_issue(organization.store, SERIAL, organization.clock(), request=attested(tmp_path))
     for _ in range(2):
         with pytest.raises(TrustError, match=reason):
-            redeem_client_identifier(desk.store, identifier, now=desk.clock(), request=wrong)
+            redeem_client_identifier(organization.store, identifier, now=organization.clock(), request=wrong)
     with pytest.raises(TrustError, match="used before"):
-        redeem_client_identifier(desk.store, identifier, now=desk.clock(), request=attested(tmp_path))
-    (event,) = redemptions(desk)
+        redeem_client_identifier(
+            organization.store, identifier, now=organization.clock(), request=attested(tmp_path)
+        )
+    (event,) = redemptions(organization)
     assert event.details["outcome"] == "refuse"
     assert reason in event.details["reason"]
 
 
-def test_a_software_key_is_compared_as_rsa(desk: Desk, tmp_path: Path) -> None:
-    _, identifier = identity_of(desk.enroll(desk.signed(PRODUCT="iMac19,1")))
+def test_a_software_key_is_compared_as_rsa(organization: Organization, tmp_path: Path) -> None:
+    _, identifier = identity_of(organization.enroll(organization.signed(PRODUCT="iMac19,1")))
     with pytest.raises(TrustError, match="not an RSA key of 2048 bits"):
-        redeem_client_identifier(desk.store, identifier, now=desk.clock(), request=attested(tmp_path))
-    _, identifier = identity_of(desk.enroll(desk.signed(PRODUCT="iMac19,1")))
+        redeem_client_identifier(
+            organization.store, identifier, now=organization.clock(), request=attested(tmp_path)
+        )
+    _, identifier = identity_of(organization.enroll(organization.signed(PRODUCT="iMac19,1")))
     request = attested(tmp_path, key="rsa:2048")
-    answer = redeem_client_identifier(desk.store, identifier, now=desk.clock(), request=request)
+    answer = redeem_client_identifier(
+        organization.store, identifier, now=organization.clock(), request=request
+    )
     assert answer.value["attest"] is False
 
 
-def test_a_request_that_cannot_be_read_uses_nothing_up(desk: Desk, tmp_path: Path) -> None:
-    _, identifier = identity_of(desk.enroll())
+def test_unreadable_request_consumes_nothing(organization: Organization, tmp_path: Path) -> None:
+    _, identifier = identity_of(organization.enroll())
     for broken in (b"", b"0\x03abc", bytes(70_000)):
         with pytest.raises(TrustError) as refused:
-            redeem_client_identifier(desk.store, identifier, now=desk.clock(), request=broken)
+            redeem_client_identifier(organization.store, identifier, now=organization.clock(), request=broken)
         assert refused.value.is_malformed
         with pytest.raises(TrustError):
-            may_issue(desk.store, SERIAL, desk.clock(), request=broken)
+            may_issue(organization.store, SERIAL, organization.clock(), request=broken)
     request = attested(tmp_path)
     assert (
-        redeem_client_identifier(desk.store, identifier, now=desk.clock(), request=request).serial_number
+        redeem_client_identifier(
+            organization.store, identifier, now=organization.clock(), request=request
+        ).serial_number
         == SERIAL
     )
 
@@ -116,109 +132,119 @@ def test_a_request_that_cannot_be_read_uses_nothing_up(desk: Desk, tmp_path: Pat
 
 @pytest.mark.twins
 @each("source", [one_time(), serial_number, lambda _: Credential(secret="s" * 40, lifetime=60 * MINUTE)])
-def test_a_mac_that_was_answered_with_acme_may_have_a_certificate(desk: Desk, source: Any) -> None:
-    assert not may_issue(desk.store, SERIAL, desk.clock())
-    desk.enroll(acme_credential=source)
-    for _ in range(2):  # it is a question
-        assert may_issue(desk.store, SERIAL, desk.clock())
-        assert may_issue(desk.store, SERIAL, desk.clock(), within=MINUTE)
-    assert not may_issue(desk.store, "C02OTHER0001", desk.clock())
-    desk.later(minutes=2)
-    assert not may_issue(desk.store, SERIAL, desk.clock(), within=MINUTE)
-    assert may_issue(desk.store, SERIAL, desk.clock(), within=2 * MINUTE)
-    desk.later(minutes=58)
-    assert not may_issue(desk.store, SERIAL, desk.clock(), within=timedelta(days=1))
+def test_mac_that_got_an_acme_profile_may_have_a_certificate(organization: Organization, source: Any) -> None:
+    assert not may_issue(organization.store, SERIAL, organization.clock())
+    organization.enroll(acme_credential=source)
+    for _ in range(2):  # asking changes nothing
+        assert may_issue(organization.store, SERIAL, organization.clock())
+        assert may_issue(organization.store, SERIAL, organization.clock(), within=MINUTE)
+    assert not may_issue(organization.store, "C02OTHER0001", organization.clock())
+    organization.later(minutes=2)
+    assert not may_issue(organization.store, SERIAL, organization.clock(), within=MINUTE)
+    assert may_issue(organization.store, SERIAL, organization.clock(), within=2 * MINUTE)
+    organization.later(minutes=58)
+    assert not may_issue(organization.store, SERIAL, organization.clock(), within=timedelta(days=1))
 
 
-def test_a_mac_with_scep_or_with_a_secret_checked_elsewhere_may_not(desk: Desk) -> None:
-    desk.enroll(desk.signed(**OLD))
-    assert not may_issue(desk.store, SERIAL, desk.clock())
-    desk.enroll(acme_credential=static("shared"))
-    assert not may_issue(desk.store, SERIAL, desk.clock())
+def test_mac_with_scep_or_an_external_secret_may_not_have_a_certificate(organization: Organization) -> None:
+    organization.enroll(organization.signed(**OLD))
+    assert not may_issue(organization.store, SERIAL, organization.clock())
+    organization.enroll(acme_credential=static("shared"))
+    assert not may_issue(organization.store, SERIAL, organization.clock())
 
 
-def test_a_newer_profile_and_a_deletion_end_it(desk: Desk) -> None:
-    desk.enroll()
-    desk.enroll(identity=IdentityPolicy(scep_only=True))
-    assert not may_issue(desk.store, SERIAL, desk.clock())
-    desk.enroll()
-    assert may_issue(desk.store, SERIAL, desk.clock())
-    desk.store.delete_enrollment(SERIAL)
-    assert not may_issue(desk.store, SERIAL, desk.clock())
+def test_newer_profile_and_deletion_end_the_permission(organization: Organization) -> None:
+    organization.enroll()
+    organization.enroll(identity=IdentityPolicy(scep_only=True))
+    assert not may_issue(organization.store, SERIAL, organization.clock())
+    organization.enroll()
+    assert may_issue(organization.store, SERIAL, organization.clock())
+    organization.store.delete_enrollment(SERIAL)
+    assert not may_issue(organization.store, SERIAL, organization.clock())
 
 
 @each("source", [one_time(), serial_number])
-def test_the_key_that_redeemed_it_may_go_on_and_no_other(desk: Desk, tmp_path: Path, source: Any) -> None:
-    _, identifier = identity_of(desk.enroll(acme_credential=source))
+def test_only_the_key_that_redeemed_the_identifier_may_continue(
+    organization: Organization, tmp_path: Path, source: Any
+) -> None:
+    _, identifier = identity_of(organization.enroll(acme_credential=source))
     request, another = attested(tmp_path), attested(tmp_path, key="secp384r1/another")
-    redeem_client_identifier(desk.store, identifier, now=desk.clock(), request=request)
-    assert may_issue(desk.store, SERIAL, desk.clock(), request=request)
-    assert not may_issue(desk.store, SERIAL, desk.clock(), request=another)
-    assert not may_issue(desk.store, SERIAL, desk.clock())
-    desk.later(minutes=2)
-    assert not may_issue(desk.store, SERIAL, desk.clock(), request=request)
+    redeem_client_identifier(organization.store, identifier, now=organization.clock(), request=request)
+    assert may_issue(organization.store, SERIAL, organization.clock(), request=request)
+    assert not may_issue(organization.store, SERIAL, organization.clock(), request=another)
+    assert not may_issue(organization.store, SERIAL, organization.clock())
+    organization.later(minutes=2)
+    assert not may_issue(organization.store, SERIAL, organization.clock(), request=request)
 
 
 @pytest.mark.twins
 @each("source", [one_time(), serial_number])
-def test_a_renewal_may_have_its_certificate_for_30_days(desk: Desk, tmp_path: Path, source: Any) -> None:
-    _, before = identity_of(desk.enroll(acme_credential=source))
-    redeem_client_identifier(desk.store, before, now=desk.clock(), request=attested(tmp_path))
-    desk.later(days=300)
-    renewed = desk.run(lambda service: service.renew(SERIAL), acme_credential=source)
+def test_a_renewal_may_have_its_certificate_for_30_days(
+    organization: Organization, tmp_path: Path, source: Any
+) -> None:
+    _, before = identity_of(organization.enroll(acme_credential=source))
+    redeem_client_identifier(organization.store, before, now=organization.clock(), request=attested(tmp_path))
+    organization.later(days=300)
+    renewed = organization.run(lambda service: service.renew(SERIAL), acme_credential=source)
     _, identifier = identity_of(renewed)
-    desk.later(days=29)
+    organization.later(days=29)
     request = attested(tmp_path, key="secp384r1/renewed")
-    assert may_issue(desk.store, SERIAL, desk.clock(), request=request)
-    assert not may_issue(desk.store, SERIAL, desk.clock(), request=request, within=timedelta(hours=1))
+    assert may_issue(organization.store, SERIAL, organization.clock(), request=request)
+    assert not may_issue(
+        organization.store, SERIAL, organization.clock(), request=request, within=timedelta(hours=1)
+    )
     assert (
-        redeem_client_identifier(desk.store, identifier, now=desk.clock(), request=request).serial_number
+        redeem_client_identifier(
+            organization.store, identifier, now=organization.clock(), request=request
+        ).serial_number
         == SERIAL
     )
 
 
-def test_a_scep_renewal_may_have_its_certificate_for_30_days(desk: Desk) -> None:
-    desk.enroll(desk.signed(**OLD))
-    desk.run(lambda service: service.renew(SERIAL))
-    (kept,) = desk.store.one_times(SERIAL)
+def test_a_scep_renewal_may_have_its_certificate_for_30_days(organization: Organization) -> None:
+    organization.enroll(organization.signed(**OLD))
+    organization.run(lambda service: service.renew(SERIAL))
+    (kept,) = organization.store.one_times(SERIAL)
     assert (kept.kind, kept.expires_at) == (
         OneTimeKind.SCEP_CHALLENGE,
-        desk.clock() + timedelta(days=30),
+        organization.clock() + timedelta(days=30),
     )
 
 
 # Sources
 
 
-def test_a_source_is_told_whether_it_is_a_renewal(desk: Desk) -> None:
-    told: list[bool] = []
+def test_source_is_called_with_is_renewal(organization: Organization) -> None:
+    renewals: list[bool] = []
 
     def source(request: Any) -> Credential:
-        told.append(request.is_renewal)
+        renewals.append(request.is_renewal)
         return one_time()(request)
 
-    desk.enroll(acme_credential=source)
-    desk.run(lambda service: service.renew(SERIAL), acme_credential=source)
-    desk.enroll(desk.signed(**OLD), scep_credential=source)
-    desk.run(lambda service: service.renew(SERIAL), scep_credential=source)
-    assert told == [False, True, False, True]
+    organization.enroll(acme_credential=source)
+    organization.run(lambda service: service.renew(SERIAL), acme_credential=source)
+    organization.enroll(organization.signed(**OLD), scep_credential=source)
+    organization.run(lambda service: service.renew(SERIAL), scep_credential=source)
+    assert renewals == [False, True, False, True]
 
 
-def test_the_lifetimes_of_a_source_can_be_chosen(desk: Desk) -> None:
+def test_the_lifetimes_of_a_source_can_be_chosen(organization: Organization) -> None:
     source = one_time(MINUTE, renewal_lifetime=5 * MINUTE)
-    desk.enroll(acme_credential=source)
-    assert desk.store.one_times(SERIAL)[0].expires_at == desk.clock() + MINUTE
-    desk.run(lambda service: service.renew(SERIAL), acme_credential=source)
-    assert desk.store.one_times(SERIAL)[0].expires_at == desk.clock() + 5 * MINUTE
+    organization.enroll(acme_credential=source)
+    assert organization.store.one_times(SERIAL)[0].expires_at == organization.clock() + MINUTE
+    organization.run(lambda service: service.renew(SERIAL), acme_credential=source)
+    assert organization.store.one_times(SERIAL)[0].expires_at == organization.clock() + 5 * MINUTE
     with pytest.raises(PolicyError, match="lifetime"):
         one_time(renewal_lifetime=timedelta(0))
 
 
-def test_the_subject_of_an_issuer_is_compared(desk: Desk, tmp_path: Path) -> None:
+def test_the_subject_of_an_issuer_is_compared(organization: Organization, tmp_path: Path) -> None:
     acme = attrs.evolve(ACME, subject=(("OU", "Macs"), ("CN", SERIAL)))
-    _, identifier = identity_of(desk.enroll(acme=acme))
+    _, identifier = identity_of(organization.enroll(acme=acme))
     request = attested(tmp_path, subject=f"/OU=Macs/CN={SERIAL}")
     assert (
-        redeem_client_identifier(desk.store, identifier, now=desk.clock(), request=request).serial_number
+        redeem_client_identifier(
+            organization.store, identifier, now=organization.clock(), request=request
+        ).serial_number
         == SERIAL
     )

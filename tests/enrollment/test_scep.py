@@ -1,4 +1,4 @@
-"""A real SCEP server and client, which know nothing of pyade, work with what the signed profile carries."""
+"""A real SCEP server and client, independent of pyade, accept the values of the signed profile."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class Authority:
     def certificate(self) -> x509.Certificate:
         return x509.load_pem_x509_certificate((self.folder / "depot" / "ca.pem").read_bytes())
 
-    def asked(self) -> list[str]:
-        """Return what the store answered since this was called before."""
+    def new_decisions(self) -> list[str]:
+        """Return the store's decisions since the last call."""
         answers = self.folder / "answers"
         lines = answers.read_text().splitlines()
         answers.unlink()
@@ -84,7 +84,7 @@ def scep_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]
     folder = tmp_path_factory.mktemp("scep")
     command = ["scepserver", "ca", "-init", "-organization", "Contoso", "-keySize", "2048"]
     assert run(*command, cwd=folder).returncode == 0
-    # The server keeps what the program says to itself.
+    # The server does not show the program's output.
     check = folder / "check"
     path = os.pathsep.join(part for part in sys.path if part)
     check.write_text(
@@ -96,7 +96,7 @@ def scep_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # A Mac that enrolls again wants the same names again, which the server refuses by default.
+    # A Mac that enrolls again requests the same names, which the server refuses by default.
     command = ["scepserver", "-depot", "depot", "-port", str(port), "-allowrenew", "0"]
     with (
         SQLiteStore(folder / "ade.db") as store,
@@ -119,8 +119,8 @@ def scep_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]
 
 
 @attrs.frozen
-class Desk:
-    """Enrolls Macs with SCEP, and has them ask for their certificates."""
+class Enroller:
+    """Enrolls Macs with SCEP, and lets them request their certificates."""
 
     server: Authority
     service: EnrollmentService
@@ -135,8 +135,8 @@ class Desk:
         answer = self.service.enroll(mac.signed())
         return read_enrollment(answer.body, version=mac.version, chip=mac.chip)
 
-    def ask(self, enrollment: FakeEnrollment, **changes: str) -> x509.Certificate | None:
-        """Return the certificate that the client gets with what the profile says; None if it gets none."""
+    def request_certificate(self, enrollment: FakeEnrollment, **changes: str) -> x509.Certificate | None:
+        """Return the certificate that the client gets with the values of the profile; None if refused."""
         folder = self.folder / f"client-{len(list(self.folder.iterdir()))}"
         folder.mkdir()
         names = {**dict.fromkeys(FLAGS, ""), **dict(enrollment.subject), **changes}
@@ -165,7 +165,7 @@ def make(
     signer: Signer,
     tmp_path: Path,
 ) -> Any:
-    def desk(**issuer: Any) -> Desk:
+    def create(**issuer: Any) -> Enroller:
         service = EnrollmentService(
             scep_server.store,
             mdm=MDM,
@@ -173,25 +173,23 @@ def make(
             signer=signer,
             trust=authority.trust,
         )
-        return Desk(scep_server, service, mac, tmp_path)
+        return Enroller(scep_server, service, mac, tmp_path)
 
-    return desk
+    return create
 
 
 def pairs(certificate: x509.Certificate) -> list[tuple[str, str]]:
     return [(part.rfc4514_attribute_name, str(part.value)) for part in certificate.subject]
 
 
-def test_a_certificate_is_issued_once_from_what_the_profile_carries(
-    make: Any, scep_server: Authority
-) -> None:
-    desk: Desk = make()
-    enrollment = desk.enroll("C02SCEP00000")
+def test_certificate_is_issued_once_with_the_values_of_the_profile(make: Any, scep_server: Authority) -> None:
+    create: Enroller = make()
+    enrollment = create.enroll("C02SCEP00000")
     assert (enrollment.identity, enrollment.issuer_url) == ("scep", scep_server.url)
-    assert desk.ask(enrollment, challenge="guessed") is None
+    assert create.request_certificate(enrollment, challenge="guessed") is None
     assert scep_server.store.one_times("C02SCEP00000")
 
-    certificate = desk.ask(enrollment)
+    certificate = create.request_certificate(enrollment)
     assert certificate is not None
     assert sorted(pairs(certificate)) == sorted(enrollment.subject)
     key = certificate.public_key()
@@ -200,28 +198,28 @@ def test_a_certificate_is_issued_once_from_what_the_profile_carries(
     certificate.verify_directly_issued_by(scep_server.certificate)
     assert not scep_server.store.one_times("C02SCEP00000")
 
-    assert desk.ask(enrollment) is None
+    assert create.request_certificate(enrollment) is None
     unknown = "refused: this scep challenge is unknown, has expired, or was used before"
-    assert scep_server.asked() == [unknown, "a certificate for 'C02SCEP00000'", unknown]
+    assert scep_server.new_decisions() == [unknown, "a certificate for 'C02SCEP00000'", unknown]
 
 
-def test_every_attribute_that_the_client_knows_gets_through(make: Any, scep_server: Authority) -> None:
-    desk: Desk = make(subject=SUBJECT)
-    certificate = desk.ask(desk.enroll("C02SCEP0001"))
+def test_every_attribute_known_to_the_client_is_issued(make: Any, scep_server: Authority) -> None:
+    create: Enroller = make(subject=SUBJECT)
+    certificate = create.request_certificate(create.enroll("C02SCEP0001"))
     assert certificate is not None
     assert sorted(pairs(certificate)) == sorted(SUBJECT)
-    assert scep_server.asked() == ["a certificate for 'C02SCEP0001'"]
+    assert scep_server.new_decisions() == ["a certificate for 'C02SCEP0001'"]
 
 
-def test_another_subject_is_refused_and_uses_the_challenge_up(make: Any, scep_server: Authority) -> None:
-    desk: Desk = make()
-    assert desk.ask(desk.enroll("C02SWAP00001"), CN="C02OTHER0001") is None
-    assert "refused: the subject is" in scep_server.asked()[-1]
+def test_another_subject_is_refused_and_consumes_the_challenge(make: Any, scep_server: Authority) -> None:
+    create: Enroller = make()
+    assert create.request_certificate(create.enroll("C02SWAP00001"), CN="C02OTHER0001") is None
+    assert "refused: the subject is" in scep_server.new_decisions()[-1]
     assert not scep_server.store.one_times("C02SWAP00001")
 
 
 def test_another_key_size_is_refused(make: Any, scep_server: Authority) -> None:
-    desk: Desk = make(key_size=4096)
-    enrollment = attrs.evolve(desk.enroll("C02SIZE00001"), key_size=2048)
-    assert desk.ask(enrollment) is None
-    assert "RSA key of 4096 bits" in scep_server.asked()[-1]
+    create: Enroller = make(key_size=4096)
+    enrollment = attrs.evolve(create.enroll("C02SIZE00001"), key_size=2048)
+    assert create.request_certificate(enrollment) is None
+    assert "RSA key of 4096 bits" in scep_server.new_decisions()[-1]

@@ -46,7 +46,7 @@ OIDS = {"O": NameOID.ORGANIZATION_NAME, "CN": NameOID.COMMON_NAME}
 
 @attrs.frozen
 class Fleet:
-    """Macs that Apple sold to an organization, and everything between."""
+    """Macs that Apple sold to an organization, with the fake Apple and the server."""
 
     organization: Organization
     store: SQLiteStore
@@ -70,7 +70,7 @@ class Fleet:
 
 @contextlib.contextmanager
 def fleet_of(count: int, folder: Path) -> Iterator[Fleet]:
-    """A fleet whose users sign in, in step with Apple; its Macs trust the test CA alone, as Apple says."""
+    """A synced fleet whose users sign in; its Macs trust only the test CA, as Apple sent it."""
     organization = Organization.make(folder)
     clock = FrozenClock()
     apple = FakeApple(clock=clock)
@@ -96,8 +96,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield made
 
 
-def at_once(works: list[Callable[[], T]]) -> list[T]:
-    """Return what every work returned, all of them started at the same moment."""
+def in_parallel(works: list[Callable[[], T]]) -> list[T]:
+    """Return the results of all *work*, started at the same moment."""
     barrier = threading.Barrier(len(works))
 
     def run(work: Callable[[], T]) -> T:
@@ -126,12 +126,12 @@ def decisions(fleet: Fleet, serial: str) -> Counter[str]:
 
 
 @pytest.mark.parametrize("count", [40, 200])
-def test_many_macs_at_once_get_one_live_credential_each(count: int, tmp_path: Path) -> None:
+def test_concurrent_macs_get_one_valid_credential_each(count: int, tmp_path: Path) -> None:
     with fleet_of(count, tmp_path) as fleet:
-        _everybody_enrolls(fleet)
+        _enroll_all(fleet)
 
 
-def _everybody_enrolls(fleet: Fleet) -> None:
+def _enroll_all(fleet: Fleet) -> None:
     macs = [fleet.mac(number) for number in range(len(fleet.serials))]
 
     async def enroll(port: int, mac: FakeMac, found: dict[str, FakeEnrollment]) -> None:
@@ -139,7 +139,7 @@ def _everybody_enrolls(fleet: Fleet) -> None:
         async with httpx.AsyncClient(transport=transport, timeout=60) as http:
             found[mac.serial_number] = await mac.enroll_async(http)
 
-    async def everybody(port: int) -> dict[str, FakeEnrollment]:
+    async def enroll_all(port: int) -> dict[str, FakeEnrollment]:
         found: dict[str, FakeEnrollment] = {}
         async with anyio.create_task_group() as group:
             for mac in macs:
@@ -147,7 +147,7 @@ def _everybody_enrolls(fleet: Fleet) -> None:
         return found
 
     with server.thread(fleet.organization, fleet.store) as port:
-        found = anyio.run(everybody, port)
+        found = anyio.run(enroll_all, port)
 
     assert set(found) == set(fleet.serials)
     assert {tuple(line.rpartition(" ")[2] for line in mac.history) for mac in macs} == {("302", "303", "200")}
@@ -167,7 +167,7 @@ def _everybody_enrolls(fleet: Fleet) -> None:
     assert outcomes == {"sign_in": len(macs), "enroll": len(macs)}
 
 
-def test_a_mac_that_does_not_have_the_anchor_does_not_connect(fleet: Fleet) -> None:
+def test_mac_without_the_anchor_does_not_connect(fleet: Fleet) -> None:
     mac = fleet.mac(1)
     mac.anchors = ()
     with (
@@ -196,14 +196,14 @@ def test_across_two_processes_a_state_and_a_challenge_work_once(fleet: Fleet) ->
         state = state_of(fleet, 2, http)
         clients = [fleet.client(*ports, first=first % 2) for first in range(12)]
         try:
-            statuses = at_once([lambda one=one: returned(one, state) for one in clients])  # type: ignore[misc]
+            statuses = in_parallel([lambda one=one: returned(one, state) for one in clients])  # type: ignore[misc]
             assert Counter(statuses) == {200: 1, 403: 11}
             assert len(fleet.store.one_times(fleet.serials[2])) == 1
 
             # The same Mac signs in at both processes at once: the last profile holds the only credential.
             states = [state_of(fleet, 3, one) for one in clients[:4]]
             pairs = list(zip(clients, states, strict=False))
-            statuses = at_once([lambda pair=pair: returned(*pair) for pair in pairs])  # type: ignore[misc]
+            statuses = in_parallel([lambda pair=pair: returned(*pair) for pair in pairs])  # type: ignore[misc]
             assert statuses == [200] * 4
             assert len(fleet.store.one_times(fleet.serials[3])) == 1
 
@@ -215,7 +215,7 @@ def test_across_two_processes_a_state_and_a_challenge_work_once(fleet: Fleet) ->
                 lambda one=one, request=requests[number % 4]: one.post(address, content=request)
                 for number, one in enumerate(clients)
             ]
-            answers: list[httpx.Response] = at_once(checks)  # type: ignore[arg-type]
+            answers: list[httpx.Response] = in_parallel(checks)  # type: ignore[arg-type]
             assert Counter(answer.status_code for answer in answers) == {200: 3, 403: 9}
             assert {answer.text for answer in answers if answer.status_code == 200} == {fleet.serials[6]}
         finally:
@@ -226,7 +226,7 @@ def test_across_two_processes_a_state_and_a_challenge_work_once(fleet: Fleet) ->
 def test_in_threads_a_state_and_a_challenge_work_once(fleet: Fleet) -> None:
     with server.thread(fleet.organization, fleet.store) as port, fleet.client(port) as http:
         state = state_of(fleet, 7, http)
-        statuses = at_once([lambda: returned(http, state)] * 12)
+        statuses = in_parallel([lambda: returned(http, state)] * 12)
         assert Counter(statuses) == {200: 1, 403: 11}
         enrollment = fleet.mac(8, version="13.0").enroll(http)
     requests = [request_of(enrollment) for _ in range(4)]
@@ -237,7 +237,7 @@ def test_in_threads_a_state_and_a_challenge_work_once(fleet: Fleet) -> None:
         except TrustError as error:
             return str(error)
 
-    counted = Counter(at_once([partial(redeem, request) for request in requests * 3]))
+    counted = Counter(in_parallel([partial(redeem, request) for request in requests * 3]))
     assert counted.pop(fleet.serials[8]) == 3
     assert counted == {"this scep challenge is unknown, has expired, or was used before": 9}
 
@@ -246,19 +246,19 @@ def test_no_client_can_swap_the_serial_number(fleet: Fleet) -> None:
     mine, other = fleet.serials[9], fleet.serials[10]
     with server.thread(fleet.organization, fleet.store) as port, fleet.client(port) as http:
         mac = fleet.mac(9, version="13.0")
-        # In the signed words: the signature is over others.
+        # In the signed MachineInfo: the signature covers other bytes.
         forged = mac.signed().replace(mine.encode(), other.encode())
         assert http.post(mac.url, content=forged).status_code == 403
         # In the sign-in: it belongs to the Mac that began it, not to the client that ends it.
         kept = fleet.store.one_times(other)
         state = state_of(fleet, 9, http)
-        stranger = {"x-apple-aspen-deviceinfo": fleet.mac(10).header()}
+        header_of_another_mac = {"x-apple-aspen-deviceinfo": fleet.mac(10).header()}
         query = {"state": state, "user": "ada@contoso.example", "proof": server._proof(state)}
-        ended = http.get(f"https://{HOST}/signed-in?{urlencode(query)}", headers=stranger)
+        ended = http.get(f"https://{HOST}/signed-in?{urlencode(query)}", headers=header_of_another_mac)
         assert mine.encode() in ended.content
         assert other.encode() not in ended.content
         assert fleet.store.one_times(other) == kept
-        # A serial number that is none of ours.
+        # An unknown serial number.
         mac.extra = {"SERIAL": "C02STRANGER1"}
         with pytest.raises(MacError) as refused:
             mac.enroll(http)
@@ -282,7 +282,7 @@ def loop(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def test_a_body_without_end_is_cut_off(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, loop: str) -> None:
+def test_endless_body_is_cut_off(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, loop: str) -> None:
     sent = taken = 0
 
     def endless() -> Iterator[bytes]:
@@ -309,8 +309,8 @@ def test_a_body_without_end_is_cut_off(fleet: Fleet, monkeypatch: pytest.MonkeyP
     assert sent < 1 << 29, "of 64 GiB"
 
 
-def test_a_body_that_stops_is_answered_and_cut_off(fleet: Fleet, loop: str) -> None:
-    """Its time limit ends immediately, so that the test does not wait."""
+def test_stalled_body_gets_an_error_and_is_cut_off(fleet: Fleet, loop: str) -> None:
+    """The test shortens its time limit to nothing, so that it does not wait."""
     time = timedelta(microseconds=1)
     with server.thread(fleet.organization, fleet.store, loop=loop, body_time=time) as port:
         context = fleet.mac(0).tls_context()

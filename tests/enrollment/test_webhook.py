@@ -1,4 +1,4 @@
-"""The webhook that step-ca asks: whose request it is, what it allows, and once; what a repeat gets."""
+"""The webhook of step-ca: who may send requests, which are allowed, and the response to repeats."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 from tests.cases import each
-from tests.enrollment.conftest import MACHINE, Desk, identity_of
+from tests.enrollment.conftest import MACHINE, Organization, identity_of
 from tests.enrollment.test_credentials import redemptions, request_for
 from tests.leaks import leaks
 
@@ -75,21 +75,23 @@ def signed(body: bytes, key: bytes = KEY) -> dict[str, str]:
 
 
 @attrs.frozen
-class Authority:
-    """Asks as step-ca does."""
+class StepCa:
+    """Sends requests as step-ca does."""
 
-    desk: Desk
+    organization: Organization
 
     def post(self, body: bytes, headers: dict[str, str] | None = None, **options: Any) -> httpx.Response:
         async def main() -> httpx.Response:
-            app = StepCaWebhook(self.desk.store, **{"secret": SECRET, "clock": self.desk.clock, **options})
+            app = StepCaWebhook(
+                self.organization.store, **{"secret": SECRET, "clock": self.organization.clock, **options}
+            )
             transport = httpx.ASGITransport(app=app)
             async with httpx.AsyncClient(transport=transport, base_url="https://mdm.contoso.example") as http:
                 return await http.post(
                     "/step-ca", content=body, headers=signed(body) if headers is None else headers
                 )
 
-        return anyio.run(main, backend=self.desk.kind)
+        return anyio.run(main, backend=self.organization.kind)
 
     def allows(self, body: bytes) -> bool:
         response = self.post(body)
@@ -102,36 +104,40 @@ class Authority:
 @pytest.fixture(params=["asyncio", "trio"])
 def ca(
     request: pytest.FixtureRequest, authority: DeviceAuthority, mac: DeviceIdentity, signer: Signer
-) -> Iterator[Authority]:
-    desk = Desk(kind=request.param, authority=authority, mac=mac, signer=signer, options=dict(STEP_CA))
-    yield Authority(desk)
-    desk.store.close()
+) -> Iterator[StepCa]:
+    organization = Organization(
+        kind=request.param, authority=authority, mac=mac, signer=signer, options=dict(STEP_CA)
+    )
+    yield StepCa(organization)
+    organization.store.close()
 
 
 def attested(folder: Path, key: str = "secp384r1", **changes: str) -> bytes:
     return request_for(folder, None, key=key, **changes)
 
 
-# What is allowed
+# Allowed requests
 
 
 @pytest.mark.twins
-def test_the_mac_that_got_a_profile_gets_one_certificate(ca: Authority, tmp_path: Path) -> None:
-    assert identity_of(ca.desk.enroll()) == ("acme", SERIAL)
+def test_mac_with_a_profile_gets_one_certificate(ca: StepCa, tmp_path: Path) -> None:
+    assert identity_of(ca.organization.enroll()) == ("acme", SERIAL)
     assert ca.allows(step_ca_body(attested(tmp_path)))
-    # step-ca asks once more after an error, with the same bytes; the Mac may finalize its order once more.
-    ca.desk.later(seconds=1)
+    # After an error step-ca repeats the same bytes; the Mac may finalize its order once more.
+    ca.organization.later(seconds=1)
     assert ca.allows(step_ca_body(attested(tmp_path), timestamp="2025-06-01T12:30:16Z"))
     assert not ca.allows(step_ca_body(attested(tmp_path, key="secp384r1/another")))
-    ca.desk.later(minutes=2)
+    ca.organization.later(minutes=2)
     assert not ca.allows(step_ca_body(attested(tmp_path)))
-    assert [event.details["outcome"] for event in redemptions(ca.desk)] == ["issue"]
+    assert [event.details["outcome"] for event in redemptions(ca.organization)] == ["issue"]
 
 
-def test_a_renewal_gets_one_more_and_ends_what_was_before(ca: Authority, tmp_path: Path) -> None:
-    ca.desk.enroll()
-    ca.desk.run(lambda service: service.renew(SERIAL))
-    ca.desk.later(days=29)
+def test_renewal_allows_one_more_certificate_and_ends_the_previous_permission(
+    ca: StepCa, tmp_path: Path
+) -> None:
+    ca.organization.enroll()
+    ca.organization.run(lambda service: service.renew(SERIAL))
+    ca.organization.later(days=29)
     assert ca.allows(step_ca_body(attested(tmp_path, key="secp384r1/renewed")))
     assert not ca.allows(step_ca_body(attested(tmp_path)))
 
@@ -145,25 +151,23 @@ def test_a_renewal_gets_one_more_and_ends_what_was_before(ca: Authority, tmp_pat
         {"subject": "/CN=C02TEST00001"},
     ],
 )
-def test_a_request_for_something_else_is_refused(
-    ca: Authority, tmp_path: Path, changes: dict[str, str]
-) -> None:
-    ca.desk.enroll()
+def test_request_for_another_subject_is_refused(ca: StepCa, tmp_path: Path, changes: dict[str, str]) -> None:
+    ca.organization.enroll()
     body = step_ca_body(attested(tmp_path, **changes))
     assert [ca.allows(body), ca.allows(body), ca.allows(step_ca_body(attested(tmp_path)))] == [False] * 3
 
 
-def test_who_was_not_answered_with_acme_is_refused(ca: Authority, tmp_path: Path) -> None:
+def test_mac_without_an_acme_profile_is_refused(ca: StepCa, tmp_path: Path) -> None:
     body = step_ca_body(attested(tmp_path))
     assert not ca.allows(body)
-    ca.desk.enroll(ca.desk.signed(PRODUCT="MacBookPro16,1"))
+    ca.organization.enroll(ca.organization.signed(PRODUCT="MacBookPro16,1"))
     assert not ca.allows(body)
-    ca.desk.enroll()
+    ca.organization.enroll()
     assert not ca.allows(step_ca_body(attested(tmp_path), identifier="C02OTHER0001"))
-    ca.desk.later(hours=1)
+    ca.organization.later(hours=1)
     assert not ca.allows(body)
-    ca.desk.enroll()
-    ca.desk.store.delete_enrollment(SERIAL)
+    ca.organization.enroll()
+    ca.organization.store.delete_enrollment(SERIAL)
     assert not ca.allows(body)
 
 
@@ -179,17 +183,17 @@ def test_who_was_not_answered_with_acme_is_refused(ca: Authority, tmp_path: Path
         {"x509CertificateRequest": None, "x509Certificate": {"raw": "MAA="}},
     ],
 )
-def test_what_shows_no_mac_or_no_key_is_refused_and_uses_nothing_up(
-    ca: Authority, tmp_path: Path, changes: dict[str, Any]
+def test_request_without_mac_or_key_is_refused_and_consumes_nothing(
+    ca: StepCa, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    ca.desk.enroll()
+    ca.organization.enroll()
     request = attested(tmp_path)
     assert not ca.allows(step_ca_body(request, **changes))
     assert ca.allows(step_ca_body(request))
 
 
-def test_a_scep_challenge_is_redeemed_too(ca: Authority, tmp_path: Path) -> None:
-    _, challenge = identity_of(ca.desk.enroll(ca.desk.signed(OS_VERSION="13.0")))
+def test_a_scep_challenge_is_redeemed_too(ca: StepCa, tmp_path: Path) -> None:
+    _, challenge = identity_of(ca.organization.enroll(ca.organization.signed(OS_VERSION="13.0")))
     request = request_for(tmp_path, challenge)
     body = step_ca_body(request, None, scepChallenge=challenge, scepTransactionID="1")
     guess = request_for(tmp_path, "guess")
@@ -200,14 +204,14 @@ def test_a_scep_challenge_is_redeemed_too(ca: Authority, tmp_path: Path) -> None
     assert not ca.allows(step_ca_body(another, None, scepChallenge=challenge))
 
 
-# Who asks
+# Signatures of requests
 
 
 @each(
     "headers", [{}, {"X-Smallstep-Signature": ""}, {"X-Smallstep-Signature": "é"}, signed(b"another"), "key"]
 )
-def test_a_request_that_step_ca_did_not_sign_is_refused(ca: Authority, tmp_path: Path, headers: Any) -> None:
-    ca.desk.enroll()
+def test_a_request_that_step_ca_did_not_sign_is_refused(ca: StepCa, tmp_path: Path, headers: Any) -> None:
+    ca.organization.enroll()
     body = step_ca_body(attested(tmp_path))
     headers = signed(body, b"another key") if headers == "key" else headers
     response = ca.post(body, {name: value.encode("latin-1") for name, value in headers.items()})
@@ -215,8 +219,8 @@ def test_a_request_that_step_ca_did_not_sign_is_refused(ca: Authority, tmp_path:
     assert ca.allows(body)
 
 
-def test_the_signature_is_over_the_bytes_and_comes_in_either_case(ca: Authority, tmp_path: Path) -> None:
-    ca.desk.enroll()
+def test_signature_covers_the_bytes_and_may_be_in_either_case(ca: StepCa, tmp_path: Path) -> None:
+    ca.organization.enroll()
     body = step_ca_body(attested(tmp_path))
     headers = signed(body)
     assert ca.post(body + b" ", headers).status_code == 401
@@ -235,31 +239,31 @@ def test_the_signature_is_over_the_bytes_and_comes_in_either_case(ca: Authority,
         (bytes(70_000), 413),
     ],
 )
-def test_what_cannot_be_read_is_refused(ca: Authority, body: bytes, status: int) -> None:
+def test_unreadable_request_is_refused(ca: StepCa, body: bytes, status: int) -> None:
     response = ca.post(body)
     assert (response.status_code, response.json()) == (status, {"allow": False})
 
 
-def test_a_store_that_fails_makes_step_ca_ask_again(ca: Authority, tmp_path: Path) -> None:
-    ca.desk.enroll()
+def test_failing_store_makes_step_ca_retry(ca: StepCa, tmp_path: Path) -> None:
+    ca.organization.enroll()
     body = step_ca_body(attested(tmp_path))
     closed = MemoryStore()
     closed.close()
     headers = signed(body)
 
     async def main() -> int:
-        app = StepCaWebhook(closed, secret=SECRET, clock=ca.desk.clock)
+        app = StepCaWebhook(closed, secret=SECRET, clock=ca.organization.clock)
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app=app), base_url="https://a.example"
         ) as http:
             return (await http.post("/step-ca", content=body, headers=headers)).status_code
 
-    assert anyio.run(main, backend=ca.desk.kind) == 500
+    assert anyio.run(main, backend=ca.organization.kind) == 500
     assert ca.allows(body)
 
 
-def test_reasons_are_in_the_log_and_no_secret_is(
-    ca: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_log_contains_reasons_and_no_secrets(
+    ca: StepCa, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     request = request_for(tmp_path, "guessed-by-a-stranger")
@@ -277,27 +281,29 @@ def test_reasons_are_in_the_log_and_no_secret_is(
 
 
 @each("secret", ["", "no base64!", "YQ=", "é"])
-def test_a_secret_that_is_none_is_refused_at_once(secret: str) -> None:
+def test_invalid_secret_is_refused_at_creation(secret: str) -> None:
     with MemoryStore() as store, pytest.raises(PolicyError, match="base64") as refused:
         StepCaWebhook(store, secret=secret)
     assert secret in ("", "é") or secret not in str(refused.value)
 
 
-def test_a_path_begins_with_a_slash() -> None:
+def test_path_must_begin_with_a_slash() -> None:
     with MemoryStore() as store, pytest.raises(PolicyError, match="slash") as refused:
         StepCaWebhook(store, secret=SECRET, path="step-ca")
     assert not leaks(refused.value, SECRET)
 
 
-# Where it runs
+# Deployment
 
 
 @pytest.mark.parametrize("address", ["/step-ca", "/ca/step-ca"])
-def test_it_is_mounted_beside_the_application_for_macs(ca: Authority, tmp_path: Path, address: str) -> None:
-    ca.desk.enroll()
+def test_webhook_is_mounted_beside_the_enrollment_application(
+    ca: StepCa, tmp_path: Path, address: str
+) -> None:
+    ca.organization.enroll()
     body = step_ca_body(attested(tmp_path))
-    webhook = StepCaWebhook(ca.desk.store, secret=SECRET, clock=ca.desk.clock)
-    service = ca.desk.service()
+    webhook = StepCaWebhook(ca.organization.store, secret=SECRET, clock=ca.organization.clock)
+    service = ca.organization.service()
     assert isinstance(service, AsyncEnrollmentService)
     app = Starlette(
         routes=[
@@ -313,24 +319,24 @@ def test_it_is_mounted_beside_the_application_for_macs(ca: Authority, tmp_path: 
             asked = await http.post(address, content=body, headers=signed(body))
             return asked, await http.get("/health")
 
-    asked, health = anyio.run(main, backend=ca.desk.kind)
+    asked, health = anyio.run(main, backend=ca.organization.kind)
     assert (asked.status_code, asked.json(), health.status_code) == (200, {"allow": True}, 200)
 
 
-def test_of_two_workers_on_one_store_one_key_gets_it(
+def test_two_workers_on_one_store_allow_only_one_key(
     authority: DeviceAuthority, mac: DeviceIdentity, signer: Signer, tmp_path: Path
 ) -> None:
     path = tmp_path / "ade.db"
     requests = [attested(tmp_path), attested(tmp_path, key="secp384r1/another")]
     with SQLiteStore(path) as first, SQLiteStore(path) as second:
-        desk = Desk(
+        organization = Organization(
             kind="sync", authority=authority, mac=mac, signer=signer, store=first, options=dict(STEP_CA)
         )
-        desk.enroll()
+        organization.enroll()
         answers: list[tuple[int, bool]] = []
 
         async def ask(store: SQLiteStore, number: int) -> None:
-            app = StepCaWebhook(store, secret=SECRET, clock=FrozenClock(desk.clock()))
+            app = StepCaWebhook(store, secret=SECRET, clock=FrozenClock(organization.clock()))
             body = step_ca_body(requests[number])
             async with httpx.AsyncClient(
                 transport=httpx.ASGITransport(app=app), base_url="https://a.example"
@@ -348,4 +354,4 @@ def test_of_two_workers_on_one_store_one_key_gets_it(
         winners = {number for number, allowed in answers if allowed}
         assert len(winners) == 1
         assert sum(allowed for _, allowed in answers) == 2
-        assert len(redemptions(desk)) == 1
+        assert len(redemptions(organization)) == 1

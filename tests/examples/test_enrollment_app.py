@@ -25,9 +25,7 @@ def test_a_mac_enrolls_through_the_application(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(("stores", "words"), [(False, "set PYADE_STORE"), (True, "refused: ")])
-def test_the_check_of_a_request_refuses_what_it_cannot_check(
-    stores: bool, words: str, tmp_path: Path
-) -> None:
+def test_request_check_refuses_requests_it_cannot_verify(stores: bool, words: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
     environment |= {"PYADE_STORE": str(tmp_path / "ade.db")} if stores else {}
     done = subprocess.run(

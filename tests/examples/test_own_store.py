@@ -1,4 +1,4 @@
-"""The store of the page "Your own store" keeps every promise, and says what its database would quote."""
+"""The store of the page "Your own store" passes the contract suite, and its errors quote no stored data."""
 
 import importlib.util
 import os
@@ -78,7 +78,7 @@ def test_a_new_file_is_for_its_owner_only(tmp_path: Path) -> None:
         assert (tmp_path / "own.db").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_connection_of_ones_own_making_is_used(tmp_path: Path) -> None:
+def test_custom_connection_is_used(tmp_path: Path) -> None:
     class Shifted(apsw.VFS):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__("shifted", base="")
@@ -103,7 +103,7 @@ def test_a_path_that_cannot_be_opened_is_explained(tmp_path: Path, path: str) ->
         own_store.ApswDatabase(str(tmp_path / path))
 
 
-def test_an_error_of_the_driver_does_not_quote_what_is_stored(tmp_path: Path) -> None:
+def test_error_of_the_driver_does_not_quote_stored_data(tmp_path: Path) -> None:
     with _open(tmp_path) as store:
         store.add_token(attrs.evolve(example_token(), access_secret="top-secret"))
     damage = apsw.Connection(str(tmp_path / "own.db"))

@@ -42,7 +42,7 @@ def portal(tmp_path: Path) -> tuple[FakeApple, list[str]]:
     return fake, [*files, "--apple-id", "it@contoso.com", "--output", str(tmp_path / "out")]
 
 
-def test_plays_the_main_job_through_and_writes_the_documents(
+def test_quickstart_runs_the_whole_flow_and_writes_the_documents(
     main: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--output", str(tmp_path), "--devices", "1200"]) == 0
@@ -56,7 +56,7 @@ def test_plays_the_main_job_through_and_writes_the_documents(
     assert json.loads((tmp_path / "dep-profile.json").read_text())["profile_name"] == "Standard Mac"
 
 
-def test_runs_again_in_the_same_folder(main: Callable[[list[str]], int], tmp_path: Path) -> None:
+def test_quickstart_runs_again_in_the_same_folder(main: Callable[[list[str]], int], tmp_path: Path) -> None:
     assert main(["--output", str(tmp_path), "--devices", "10"]) == 0
     assert main(["--output", str(tmp_path), "--devices", "10"]) == 0
 
@@ -65,7 +65,7 @@ def test_runs_again_in_the_same_folder(main: Callable[[list[str]], int], tmp_pat
 @pytest.mark.parametrize(
     ("version", "identity"), [("13.0", "com.apple.security.scep"), ("15.4", "com.apple.security.acme")]
 )
-def test_signs_an_enrollment_profile_that_openssl_accepts(
+def test_quickstart_signs_an_enrollment_profile_that_openssl_accepts(
     main: Callable[[list[str]], int], tmp_path: Path, version: str, identity: str
 ) -> None:
     assert main(["--output", str(tmp_path), "--devices", "1"]) == 0
@@ -79,7 +79,7 @@ def test_signs_an_enrollment_profile_that_openssl_accepts(
     assert {"com.apple.mdm", identity} == {payload["PayloadType"] for payload in payloads}
 
 
-def test_with_a_token_it_only_reads(
+def test_quickstart_with_a_token_only_reads(
     main: Callable[[list[str]], int], portal: tuple[FakeApple, list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake, arguments = portal
@@ -89,7 +89,7 @@ def test_with_a_token_it_only_reads(
     assert "30 added" in capsys.readouterr().out
 
 
-def test_with_assign_it_defines_and_assigns(
+def test_quickstart_with_assign_defines_and_assigns(
     main: Callable[[list[str]], int], portal: tuple[FakeApple, list[str]]
 ) -> None:
     fake, arguments = portal
@@ -99,7 +99,7 @@ def test_with_assign_it_defines_and_assigns(
     assert fake.counts["POST /profile/devices"] == 1
 
 
-def test_a_second_run_within_the_cooldown_says_when_it_may_sync_again(
+def test_second_run_within_the_cooldown_names_the_next_sync_time(
     main: Callable[[list[str]], int], portal: tuple[FakeApple, list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake, arguments = portal
@@ -110,7 +110,7 @@ def test_a_second_run_within_the_cooldown_says_when_it_may_sync_again(
     assert "15 minutes" in capsys.readouterr().out
 
 
-def test_a_file_that_is_no_token_is_explained_in_one_line(
+def test_invalid_token_file_is_explained_in_one_line(
     main: Callable[[list[str]], int],
     portal: tuple[FakeApple, list[str]],
     tmp_path: Path,
@@ -122,7 +122,7 @@ def test_a_file_that_is_no_token_is_explained_in_one_line(
     assert "TokenError" in capsys.readouterr().err
 
 
-def test_says_so_in_one_line_when_a_person_stops_it(
+def test_interrupted_quickstart_prints_one_line(
     main: Callable[[list[str]], int],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

@@ -1,6 +1,6 @@
-"""Asks for one kind after the other, and tells how much memory each took, which a test run itself cannot.
+"""Asks one kind after the other, and reports the memory of each, which a test run cannot measure of itself.
 
-On each line of its input stands a case, and on each line of its output what is wrong with it and the peak.
+Each input line is a case; each output line is what is wrong with the case, and the peak.
 """
 
 from __future__ import annotations
@@ -10,35 +10,35 @@ import resource
 import sys
 from pathlib import Path
 
-from tests.hostile.driver import KINDS, Case, endpoint_of, reference, tried
+from tests.hostile.driver import KINDS, Case, complaint_about, endpoint_of, reference
 
 _MOST_BYTES = 2 * 1024**3
-"""A client that takes more fails, so that it does not take the machine along."""
+"""A client that needs more memory fails, so that it does not exhaust the machine."""
 
 _STATUS = Path("/proc/self/status")
 
 
 def peak_kib() -> int:
-    """Return the largest memory of this process since it was forgotten."""
+    """Return the largest memory of this process since the last reset."""
     (line,) = (line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1])
 
 
-def forget_peak() -> None:
-    """Begin a new peak."""
+def reset_peak() -> None:
+    """Reset the peak."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def main() -> None:
-    """Work until the input ends."""
+    """Work until the end of the input."""
     resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
     for line in sys.stdin:
         asked = json.loads(line)
         case = Case(kind=KINDS[asked["kind"]], endpoint=endpoint_of(asked["endpoint"]))
         reference(case, asked["ports"])
-        forget_peak()
+        reset_peak()
         try:
-            complaint = tried(case, asked["ports"], asked["mode"])
+            complaint = complaint_about(case, asked["ports"], asked["mode"])
         except MemoryError:
             complaint = f"{case.name}: more than {_MOST_BYTES} bytes"
         print(json.dumps({"complaint": complaint, "peak_kib": peak_kib()}), flush=True)  # noqa: T201

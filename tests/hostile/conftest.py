@@ -20,7 +20,7 @@ Measure = Callable[[Case, str], str]
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[HostileServer]:
-    """Return a server that answers in every kind, and was never asked what an answer wanted to be asked."""
+    """Return a server that answers in every kind, and check that no client followed its addresses."""
     with start_server() as running:
         yield running
         assert not running.errors
@@ -30,7 +30,7 @@ def server() -> Iterator[HostileServer]:
 
 @pytest.fixture(scope="module")
 def measured(server: HostileServer) -> Iterator[Measure]:
-    """Return a function that says what is wrong with a case, memory included; "" if nothing is."""
+    """Return a function that returns what is wrong with a case, memory included, or ""."""
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("the peak of a process is read from /proc, which is Linux's")
     with contextlib.ExitStack() as stack:
@@ -40,17 +40,17 @@ def measured(server: HostileServer) -> Iterator[Measure]:
             nonlocal child
             if child is None or child.poll() is not None:
                 child = stack.enter_context(_child())
-            asked = {"kind": case.kind.name, "endpoint": case.endpoint.name, "mode": mode}
+            request = {"kind": case.kind.name, "endpoint": case.endpoint.name, "mode": mode}
             assert child.stdin is not None
             assert child.stdout is not None
-            child.stdin.write(json.dumps({**asked, "ports": dict(server.ports)}) + "\n")
+            child.stdin.write(json.dumps({**request, "ports": dict(server.ports)}) + "\n")
             child.stdin.flush()
             line = child.stdout.readline()
             if not line:
                 return f"{case.name} {mode}: the process died"
-            told = json.loads(line)
-            mib = told["peak_kib"] // 1024
-            return told["complaint"] or (f"{case.name} {mode}: {mib} MiB" if mib >= LARGEST_MIB else "")
+            result = json.loads(line)
+            mib = result["peak_kib"] // 1024
+            return result["complaint"] or (f"{case.name} {mode}: {mib} MiB" if mib >= LARGEST_MIB else "")
 
         yield measure
 

@@ -1,10 +1,10 @@
-"""Asks one endpoint with one of the clients, and judges what came of it.
+"""Asks one endpoint with one of the clients, and checks the outcome.
 
-1. A call is judged by its result or error, by its time, and by what its error says: nothing that a server
+1. A call is checked by its result or error, by its duration, and by the error's text: nothing that a server
    sent may harm a terminal or show a secret.
-2. The time is that of a clock that only grows. A machine that is busy elsewhere may make a call late once:
-   who complains about a call asks again, alone.
-3. Where the deadline is not what is tried it is a long one the second time, so that nothing fails because a
+2. The duration is measured with a monotonic clock. A busy machine may delay a call once: after a complaint
+   the call is repeated alone.
+3. Unless the deadline itself is tested, the second call has a long one, so that nothing fails because a
    machine is busy.
 """
 
@@ -33,7 +33,7 @@ from pyade.errors import PyadeError, TransportError
 DEADLINE_S = 0.5
 PATIENT_S = 20.0
 SLACK_S = 1.0
-"""How late a call may be: a machine needs a moment to notice the deadline."""
+"""The allowed delay of a call: a machine needs a moment to notice the deadline."""
 
 LONGEST_TEXT = 4000
 MODES = ("sync", "asyncio", "trio")
@@ -66,11 +66,11 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Both, for people."""
+        """Kind and endpoint, for messages."""
         return f"{self.kind.name} [{self.endpoint.name}]"
 
     def address(self, ports: Mapping[str, int], *, is_session: bool) -> str:
-        """Return where the session or the call is asked for."""
+        """Return the base URL for the session or the call."""
         is_attacked = is_session == self.endpoint.attacks_session
         port = ports.get(self.kind.key if is_attacked else "", ports[""])
         return f"http://127.0.0.1:{port}/{self.kind.key}/{self.endpoint.attacked}"
@@ -78,7 +78,7 @@ class Case:
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """What came of a call: a result or an error, and the seconds that it took."""
+    """The outcome of a call: a result or an error, and its duration in seconds."""
 
     result: Any = None
     error: BaseException | None = None
@@ -105,7 +105,7 @@ def client(case: Case, ports: Mapping[str, int], deadline_s: float) -> Client | 
     """Return a synchronous client whose server answers in the kind of *case*."""
     made = options(case, ports, deadline_s)
     if case.endpoint.is_log:
-        made["sleep"] = _no_time
+        made["sleep"] = _skip_wait
     return Client(_TOKEN, **made) if case.endpoint.service == "apple" else BusinessClient(_ACCOUNT, **made)
 
 
@@ -115,22 +115,22 @@ def async_client(
     """Return an asynchronous client whose server answers in the kind of *case*."""
     made = options(case, ports, deadline_s)
     if case.endpoint.is_log:
-        made["sleep"] = _no_time_async
+        made["sleep"] = _skip_wait_async
     if case.endpoint.service == "apple":
         return AsyncClient(_TOKEN, **made)
     return AsyncBusinessClient(_ACCOUNT, **made)
 
 
-def _no_time(seconds: float) -> None:
-    """Between two looks at the log of an activity some seconds pass."""
+def _skip_wait(seconds: float) -> None:
+    """Skip the seconds between two requests for the log of an activity."""
 
 
-async def _no_time_async(seconds: float) -> None:
+async def _skip_wait_async(seconds: float) -> None:
     await anyio.lowlevel.checkpoint()
 
 
-def asked(case: Case, client: Any) -> Outcome:
-    """Return the outcome of asking with a synchronous *client*."""
+def call(case: Case, client: Any) -> Outcome:
+    """Return the outcome of a call with a synchronous *client*."""
     started = time.monotonic()
     try:
         result = case.endpoint.ask(client, _base_url(client))
@@ -139,8 +139,8 @@ def asked(case: Case, client: Any) -> Outcome:
     return Outcome(result=result, seconds=time.monotonic() - started)
 
 
-async def asked_async(case: Case, client: Any) -> Outcome:
-    """Return the outcome of asking with an asynchronous *client*."""
+async def call_async(case: Case, client: Any) -> Outcome:
+    """Return the outcome of a call with an asynchronous *client*."""
     started = time.monotonic()
     try:
         result = await case.endpoint.ask(client, _base_url(client))
@@ -153,24 +153,26 @@ def _base_url(client: Any) -> str:
     return repr(client).partition("base_url='")[2].partition("'")[0].rstrip("/")
 
 
-def alone(case: Case, ports: Mapping[str, int], mode: str, deadline_s: float) -> Outcome:
+def call_alone(case: Case, ports: Mapping[str, int], mode: str, deadline_s: float) -> Outcome:
     """Return the outcome of *case* with a new client."""
     if mode == "sync":
         with client(case, ports, deadline_s) as made:
-            return asked(case, made)
+            return call(case, made)
 
     async def run() -> Outcome:
         async with async_client(case, ports, deadline_s) as made:
-            return await asked_async(case, made)
+            return await call_async(case, made)
 
     return anyio.run(run, backend=mode)
 
 
-def tried(case: Case, ports: Mapping[str, int], mode: str, deadline_s: float = DEADLINE_S) -> str:
-    """Return what is wrong with the outcome of *case*, "" if nothing is; twice before that is said."""
+def complaint_about(case: Case, ports: Mapping[str, int], mode: str, deadline_s: float = DEADLINE_S) -> str:
+    """Return what is wrong with the outcome of *case*, or "", after a second call if the first one failed."""
     complaint = ""
     for limit_s in (deadline_s, deadline_s if case.kind.is_slow else PATIENT_S):
-        complaint = judged(case, alone(case, ports, mode, limit_s), reference(case, ports), limit_s)
+        complaint = check_outcome(
+            case, call_alone(case, ports, mode, limit_s), reference(case, ports), limit_s
+        )
         if not complaint:
             return ""
     return f"{case.name} {mode}: {complaint}"
@@ -184,15 +186,15 @@ def reference(case: Case, ports: Mapping[str, int]) -> Any:
     name = case.endpoint.name
     if name not in _references:
         good = Case(kind=KINDS["a good answer"], endpoint=case.endpoint)
-        outcome = alone(good, ports, "sync", PATIENT_S)
+        outcome = call_alone(good, ports, "sync", PATIENT_S)
         assert outcome.error is None, f"{name}: {outcome.error!r}"
         _references[name] = outcome.result
     return _references[name]
 
 
-def judged(case: Case, outcome: Outcome, good: Any, deadline_s: float) -> str:
-    """Return what is wrong with *outcome*, "" if nothing is."""
-    # The log is asked for twice, and the activity in between.
+def check_outcome(case: Case, outcome: Outcome, good: Any, deadline_s: float) -> str:
+    """Return what is wrong with *outcome*, or ""."""
+    # The log is requested twice, and the activity in between.
     latest = (3 if case.endpoint.is_log else 1) * deadline_s + SLACK_S
     late = f"it took {outcome.seconds:.1f} s; " if outcome.seconds > latest else ""
     wrong = (
@@ -245,7 +247,7 @@ def _wrong_error(case: Case, error: BaseException) -> str:
 
 
 def _is_expected(error: PyadeError, classes: tuple[type[PyadeError], ...]) -> bool:
-    # A lost answer may say more exactly how it was lost; what is refused is of exactly one class.
+    # A lost response may be of a subclass that says how it was lost; a refusal has exactly one class.
     return type(error) in classes or (TransportError in classes and isinstance(error, TransportError))
 
 

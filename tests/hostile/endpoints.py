@@ -1,6 +1,6 @@
-"""Every endpoint of both services with a good answer, found by looking at the modules that describe them.
+"""Every endpoint of both services with a valid response, collected from the modules that describe them.
 
-Asking for a session, for an access token and for the log of an activity are endpoints as well.
+Requests for a session, an access token and the log of an activity are endpoints as well.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _listed(*records: Mapping[str, Any]) -> dict[str, Any]:
 
 @attrs.frozen
 class Example:
-    """How an endpoint is asked, and what a good answer is."""
+    """The arguments of an endpoint, and a valid response."""
 
     arguments: tuple[Any, ...] = ()
     options: Mapping[str, Any] = attrs.field(factory=dict)
@@ -150,18 +150,18 @@ BUSINESS: Mapping[str, Example] = {
 
 @attrs.frozen(kw_only=True)
 class Endpoint:
-    """Something that a client asks one of the services.
+    """A call of a client to one of the services.
 
     Attributes:
         name: With its service, such as ``apple.account``.
-        ask: Asks it, given the client and the address of the server.
+        ask: Calls it, given the client and the address of the server.
         method: HTTP method.
         path: From the base URL.
-        good: The body of a good answer.
-        attacks_session: True if what is attacked is the request for a session that goes before it.
-        needs_body: False if any body but a page is right, since Apple documents none.
-        attacks_page: True if only the page is attacked, and not what is asked for before it.
-        is_log: True for the log of an activity: without one there is an empty result and no error.
+        good: The body of a valid response.
+        attacks_session: True if the attacked request is the one for the session before the call.
+        needs_body: False if any body but a page is valid, since Apple documents none.
+        attacks_page: True if only the page is attacked, and not the requests before it.
+        is_log: True for the log of an activity: without one the result is empty, and no error is raised.
     """
 
     name: str
@@ -176,7 +176,7 @@ class Endpoint:
 
     @property
     def attacked(self) -> str:
-        """What is attacked, as it stands in the address."""
+        """Return the attacked request, as used in the address."""
         return "session" if self.attacks_session else "page" if self.attacks_page else "call"
 
     @property
@@ -222,7 +222,7 @@ def _endpoints(service: str, module: ModuleType, examples: Mapping[str, Example]
 
 
 def _ask_large_page(client: Any, base_url: str) -> Any:
-    """Fetch a page as large as the account lets it be."""
+    """Fetch a page of the largest size that the account allows."""
     if isinstance(client, AsyncClient):
         return _ask_large_page_async(client)
     client.account()
@@ -268,7 +268,7 @@ SAMPLE = frozenset(
         "business.log",
     }
 )
-"""Where one of many like kinds is tried: a read, a write and a session of each service."""
+"""The endpoints for one of many similar kinds: a read, a write and a session of each service."""
 
 SESSIONS = frozenset({"apple.session", "business.session"})
 PAGES = frozenset({"apple.fetch_devices", "apple.sync_devices", LARGE_PAGE})

@@ -1,6 +1,6 @@
-"""What a client has to make of a hostile answer: an error of the documented class, or the right result.
+"""The required outcome of a hostile response: an error of the documented class, or the right result.
 
-The table of refusals stands here once more, by hand, so that a mistake in pyade's does not show itself right.
+The table of refusals is repeated here by hand, so that a mistake in pyade's table is found.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ Classes: TypeAlias = tuple[type[PyadeError], ...]
 
 @attrs.frozen
 class Expected:
-    """What may come of a call.
+    """The allowed outcomes of a call.
 
     Attributes:
         errors: Exactly these classes.
-        right: True if the result of a good answer may come.
-        typed: True if any result of the right type may come, since decoders are tolerant.
-        check: What must hold for the result instead of being that of a good answer.
+        right: True if the result of a valid response is allowed.
+        typed: True if any result of the right type is allowed, since decoders are tolerant.
+        check: The condition for the result, instead of equality with that of a valid response.
     """
 
     errors: Classes = ()
@@ -52,47 +52,47 @@ Expectation: TypeAlias = Callable[[Endpoint], Expected]
 
 
 def right(endpoint: Endpoint) -> Expected:
-    """Expect what a good answer brings."""
+    """Expect the result of a valid response."""
     return Expected(right=True)
 
 
 def lost(endpoint: Endpoint) -> Expected:
-    """Expect that no whole answer came."""
+    """Expect an error for an incomplete response."""
     return Expected((TransportError,))
 
 
 def bounded(endpoint: Endpoint) -> Expected:
-    """Expect that it is no answer of Apple's, whatever is in it."""
+    """Expect an error for a response that cannot be Apple's, for any content."""
     return Expected((ResponseError,))
 
 
 def unreadable(endpoint: Endpoint) -> Expected:
-    """Expect that it cannot be read, where anything has to be."""
+    """Expect an error for an unreadable response, if anything must be read."""
     return Expected((ResponseError,), right=not endpoint.needs_body)
 
 
 def unreadable_members(endpoint: Endpoint) -> Expected:
-    """Expect that it cannot be read, but for the account, of which each member is read on its own."""
+    """Expect an error for an unreadable response, except from the account, whose members are separate."""
     return typed(endpoint) if endpoint.name == "apple.account" else unreadable(endpoint)
 
 
 def typed(endpoint: Endpoint) -> Expected:
-    """Expect that it cannot be read, or a result as far as it can."""
+    """Expect an error for an unreadable response, or a partial result."""
     return Expected((ResponseError,), typed=True)
 
 
 def one_of(*classes: type[PyadeError], is_right: bool = False) -> Expectation:
-    """Expect one of some errors, or also what a good answer brings."""
+    """Expect one of some errors, or the result of a valid response."""
     return lambda endpoint: Expected(classes, right=is_right)
 
 
 def broken(endpoint: Endpoint) -> Expected:
-    """Expect an error that says so either way: no whole answer, or one that cannot be right."""
+    """Expect an error for an incomplete or an invalid response."""
     return Expected((TransportError, ResponseError))
 
 
 def tolerated(endpoint: Endpoint) -> Expected:
-    """Expect what a good answer brings or, of who is strict, an error."""
+    """Expect the result of a valid response, or an error of a strict client."""
     return Expected((TransportError, ResponseError), right=True)
 
 
@@ -132,7 +132,7 @@ _SESSION: Mapping[str, Mapping[int, type[AppleError]]] = {
 }
 
 
-def _meant(endpoint: Endpoint, status: int) -> type[AppleError]:
+def _class_of(endpoint: Endpoint, status: int) -> type[AppleError]:
     if status >= 500:
         return ServerError
     table = (_SESSION if endpoint.attacks_session else _CALL)[endpoint.service]
@@ -143,7 +143,7 @@ def _meant(endpoint: Endpoint, status: int) -> type[AppleError]:
 
 
 def refused(status: int, **others: type[AppleError]) -> Expectation:
-    """Expect what the tables say about *status*.
+    """Expect the class that the tables give for *status*.
 
     Args:
         status: HTTP status.
@@ -153,13 +153,13 @@ def refused(status: int, **others: type[AppleError]) -> Expectation:
 
     def expect(endpoint: Endpoint) -> Expected:
         place = f"{endpoint.service}_session" if endpoint.attacks_session else endpoint.service
-        return Expected((others.get(place) or _meant(endpoint, status),))
+        return Expected((others.get(place) or _class_of(endpoint, status),))
 
     return expect
 
 
 def not_ok(endpoint: Endpoint) -> Expected:
-    """Expect what a success that is not 200 is: for a session a refusal, else what is in it."""
+    """Expect the outcome of a success other than 200: a refusal for a session, otherwise its content."""
     if endpoint.attacks_session:
         refusal = OAuthRequestError if endpoint.service == "business" else AppleError
         return Expected((refusal, ResponseError), right=True)

@@ -1,7 +1,7 @@
-"""The kinds of hostile answers: a name, what is sent, and what a client has to make of it.
+"""The kinds of hostile responses: a name, the bytes sent, and the required outcome.
 
-Each module ``kinds_*`` has a family. A kind answers the request for a session as well as any other one,
-unless it says what it is for.
+Each module ``kinds_*`` has a family. A kind answers the request for a session and all other requests,
+unless it is limited to some endpoints.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from tests.hostile.server import Answerer, Connecting, Piece, good_answer
 
 @attrs.frozen(kw_only=True)
 class Kind:
-    """A kind of answer.
+    """A kind of response.
 
     Attributes:
         name: Says what is hostile about it.
         answer: What is sent.
-        expected: What has to come of it.
+        expected: The required outcome.
         only: The endpoints that it is for; empty for all.
-        is_large: True if it attacks memory, so that a process of its own is asked how much it took.
-        is_slow: True if only the deadline ends it, so that no test of it waits for longer.
+        is_large: True if it attacks memory, so that its memory is measured in a separate process.
+        is_slow: True if only the deadline ends it, so that tests give it a short deadline.
     """
 
     name: str
@@ -37,12 +37,12 @@ class Kind:
 
     @property
     def key(self) -> str:
-        """What stands for it in an address."""
+        """Return its name as used in an address."""
         return f"{zlib.crc32(self.name.encode()):08x}"
 
     @property
     def endpoints(self) -> list[Endpoint]:
-        """What it is tried on."""
+        """Return the endpoints it is tested with."""
         return [one for name, one in ENDPOINTS.items() if not self.only or name in self.only]
 
 
@@ -59,7 +59,7 @@ class Family(dict[str, Kind]):
         is_large: bool = False,
         is_slow: bool = False,
     ) -> None:
-        """Add a kind whose answer is a function, or always the same."""
+        """Add a kind whose response is a function, or constant."""
         assert name not in self, name
         pieces = (answer,) if isinstance(answer, bytes) else answer
         self[name] = Kind(
@@ -79,7 +79,7 @@ class Family(dict[str, Kind]):
         is_large: bool = False,
         is_slow: bool = False,
     ) -> Callable[[Answerer], Answerer]:
-        """Add a kind that is called as the function that it decorates."""
+        """Add a kind with the name of the decorated function."""
 
         def add(answer: Answerer) -> Answerer:
             name = getattr(answer, "__name__", "")

@@ -1,4 +1,4 @@
-"""Answers that end too early: at each stage, with an end, a half-close and a reset."""
+"""Responses that end too early: at each stage, with a close, a half-close and a reset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that break the rules of HTTP, bend them, or keep them to the letter."""
+"""Responses that break the rules of HTTP, or follow them in unusual ways."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ for _name, _field in {
     "a header with NUL": b"X-Adm-Auth-Session: SESSION-top-secret\x00",
     "a header whose name is not ASCII": b"X-N\xc3\xb6te: a",
     "a media type that is none": b"Content-Type: \xff/\xff; charset=\xff",
-    "a charset that nobody knows": b"Content-Type: application/json; charset=nonsense",
+    "an unknown charset": b"Content-Type: application/json; charset=nonsense",
     "a charset that is another one": b"Content-Type: application/json; charset=utf-16",
     "a session that cannot be used": b"X-ADM-Auth-Session: a b",
     "a session that is too long": b"X-ADM-Auth-Session: " + b"a" * 20_000,
@@ -229,7 +229,7 @@ for _name, _bytes in {
     FAMILY.add(_name, lost, _bytes)
 
 
-# Statuses that are no refusal
+# Statuses other than refusals
 
 
 @FAMILY.kind(right)
@@ -252,7 +252,7 @@ FAMILY.add("the status 204", not_ok, wire.head(status=204))
 FAMILY.add("the status 204 with a body", not_ok, wire.answer(b"{}", status=204))
 FAMILY.add("the status 205 with a length", not_ok, wire.answer(b"", status=205))
 FAMILY.add(
-    "a range that nobody asked for", not_ok, wire.answer(b"{", b"Content-Range: bytes 0-0/9", status=206)
+    "a range that was not requested", not_ok, wire.answer(b"{", b"Content-Range: bytes 0-0/9", status=206)
 )
 FAMILY.add("the status 304 with a body", refused(304), wire.head(status=304) + b"{}")
 for _status, _place in {
@@ -287,7 +287,7 @@ for _name, _place in {
     )
 
 
-# What comes besides the answer
+# Data besides the response
 
 
 @FAMILY.kind(right)
@@ -311,13 +311,13 @@ def garbage_behind_the_answer(request: Request) -> Iterable[Piece]:
 
 @FAMILY.kind(one_of(NotFoundError, is_right=True))
 def another_answer_behind_the_answer(request: Request) -> Iterable[Piece]:
-    """The next request on that connection may take it for its own: it is of the same server."""
+    """The next request on that connection may read it as its own response: it is from the same server."""
     length = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(request.good)
     yield length + request.good + wire.answer(b'{"smuggled":true}', status=404)
     yield End.KEEP
 
 
-# Before anything was asked
+# Before any request
 
 FAMILY.add("a greeting before the request", broken, Connecting(lambda: (b"SSH-2.0-OpenSSH_9.9\r\n",)))
 FAMILY.add("an end before the request", lost, Connecting(tuple))

@@ -1,4 +1,4 @@
-"""Successes whose body is no JSON, odd JSON, or JSON with values that no answer should have."""
+"""Successes whose body is not JSON, unusual JSON, or JSON with values that no response should have."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _members(request: Request) -> dict[str, Any]:
 
 
 def _leaves(value: Any, change: Callable[[Any], Any]) -> Any:
-    """Return *value* with each text, number and truth value in it changed."""
+    """Return variants of *value* in which each text, number and boolean is changed."""
     if isinstance(value, dict):
         return {key: _leaves(one, change) for key, one in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Answers that are packed, in ways that were asked for and in others, and answers that are too long."""
+"""Compressed responses, in requested and other encodings, and responses that are too long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refusals with odd bodies, absurd times, codes that are none, and words that would harm a terminal."""
+"""Refusals with unusual bodies, absurd times, unknown codes, and text that would harm a terminal."""
 
 from __future__ import annotations
 

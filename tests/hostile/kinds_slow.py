@@ -1,4 +1,4 @@
-"""Answers that never end, though something may come all the time: only the deadline ends them."""
+"""Responses that never end, although data may arrive all the time: only the deadline ends them."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def a_lost_session_that_drips(request: Request) -> Iterable[Piece]:
     yield from wire.for_ever(b"A")
 
 
-# As fast as it goes, so that the processor is what is attacked
+# As fast as possible, so that the processor is attacked
 
 
 @_slow(only=SAMPLE)

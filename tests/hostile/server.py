@@ -1,10 +1,10 @@
 """A server on a real socket that sends any bytes: device assignment, the Business API and its authorization.
 
-1. What is answered is decided by the address: ``/<kind>/<attacked>/...``, where *attacked* is ``session``,
-   ``call`` or ``page``. What is not attacked gets a good answer. So one server serves any number of clients
+1. The address decides the response: ``/<kind>/<attacked>/...``, where *attacked* is ``session``, ``call`` or
+   ``page``. Requests that are not attacked get a valid response. So one server serves any number of clients
    at a time.
-2. A kind that acts before it was asked anything has a port of its own.
-3. No answer takes longer than ``LONGEST_S``, so that a client that never gives up fails and does not hang.
+2. A kind that acts before any request has its own port.
+3. No response takes longer than ``LONGEST_S``, so that a client that never gives up fails and does not hang.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ SESSIONS: Mapping[str, Any] = {
     "/session": {"auth_session_token": SESSION},
     "/token": {"access_token": ACCESS, "token_type": "Bearer", "expires_in": 3600},
 }
-"""What a good answer is to who asks for a session or an access token."""
+"""The valid response to a request for a session or an access token."""
 
 TRAP = "/trap"
-"""A path that nobody asks for unless an answer made it."""
+"""A path that is requested only if a client followed a response."""
 
 
 class End(enum.Enum):
-    """What the server does with the connection after what it sent; without one of these it closes it."""
+    """What the server does with the connection after it sent its data; without one of these it closes it."""
 
     KEEP = "wait for the next request"
     HOLD = "send nothing more, and wait until the client closes"
@@ -45,20 +45,20 @@ class End(enum.Enum):
 
 
 Piece: TypeAlias = bytes | float | End
-"""Bytes to send, or seconds to wait, or how it ends."""
+"""Bytes to send, seconds to wait, or the end of the connection."""
 
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """A request as it came.
+    """A received request.
 
     Attributes:
         method: In upper case.
-        path: Without what chose the kind.
-        query: As it came.
+        path: Without the part that selects the kind.
+        query: Unchanged.
         headers: With names in lower case.
-        body: All of it.
-        good: The body of a good answer.
+        body: The complete body.
+        good: The body of a valid response.
     """
 
     method: str = "GET"
@@ -85,17 +85,17 @@ class Connecting:
 
 
 class HostileServer:
-    """Runs in a thread of its own until it is closed.
+    """Runs in its own thread until it is closed.
 
     Args:
-        kinds: What it answers, by name.
-        good: The bodies of good answers, by method and path.
+        kinds: The responses, by name.
+        good: The bodies of valid responses, by method and path.
 
     Attributes:
-        counts: How many requests came, by kind.
-        errors: What went wrong in the server itself.
-        cookies: How many of them brought a cookie.
-        trapped: How many followed an address of an answer.
+        counts: The number of requests, by kind.
+        errors: The errors of the server itself.
+        cookies: The number of requests with a cookie.
+        trapped: The number of requests to an address from a response.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class HostileServer:
 
     @property
     def ports(self) -> Mapping[str, int]:
-        """Where it listens: "" for all kinds but those that are named."""
+        """Return the ports by kind; "" is the port of all other kinds."""
         return dict(self._ports)
 
     async def _listen(self) -> None:
@@ -140,7 +140,7 @@ class HostileServer:
                 self._idle[-1].bind(("127.0.0.1", 0))
                 self._ports[name] = self._idle[-1].getsockname()[1]
             elif isinstance(kind, Connecting):
-                self._ports[name] = await self._open(self._at_once(kind))
+                self._ports[name] = await self._open(self._respond_on_connect(kind))
 
     async def _open(self, serve: Callable[..., Any]) -> int:
         async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -150,7 +150,7 @@ class HostileServer:
             try:
                 with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
                     await serve(reader, writer)
-            except Exception as error:  # noqa: BLE001 - told where the server ends
+            except Exception as error:  # noqa: BLE001 - raised when the server ends
                 self.errors.append(error)
             finally:
                 self._tasks.discard(task)
@@ -168,9 +168,9 @@ class HostileServer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # what was closed is gone a moment later
+        await asyncio.sleep(0)  # closed connections end a moment later
 
-    def _at_once(self, kind: Connecting) -> Callable[..., Any]:
+    def _respond_on_connect(self, kind: Connecting) -> Callable[..., Any]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             assert kind.pieces is not None
             await _play(kind.pieces(), reader, writer)
@@ -232,9 +232,9 @@ async def _play(
                 continue
             writer.write(piece)
             await writer.drain()
-            await asyncio.sleep(0)  # to write is no reason to let the others wait
+            await asyncio.sleep(0)  # a large write must not block the other connections
         if end is End.RESET:
-            # So that the client has read what was sent: a reset throws away what it has not.
+            # So that the client has read the data: a reset discards unread data.
             await asyncio.sleep(0.02)
             linger = struct.pack("ii", 1, 0)
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

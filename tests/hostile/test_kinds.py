@@ -1,4 +1,4 @@
-"""Each kind of hostile answer once, on one endpoint and with one driver, chosen by its name.
+"""Each kind of hostile response once, with one endpoint and one driver, chosen by its name.
 
 `test_matrix` has every endpoint and both drivers.
 """
@@ -19,7 +19,7 @@ from tests.hostile import (
     kinds_slow,
 )
 from tests.hostile.conftest import Measure
-from tests.hostile.driver import DEADLINE_S, KINDS, MODES, Case, tried
+from tests.hostile.driver import DEADLINE_S, KINDS, MODES, Case, complaint_about
 from tests.hostile.endpoints import APPLE, BUSINESS, ENDPOINTS, described
 from tests.hostile.kinds import Kind
 from tests.hostile.server import HostileServer
@@ -28,11 +28,11 @@ from pyade.apple import calls as apple_calls
 from pyade.business import calls as business_calls
 
 SHORT_S = 0.2
-"""The deadline of what only the deadline ends."""
+"""The deadline for kinds that only the deadline ends."""
 
 
-def chosen(kind: Kind) -> tuple[Case, str]:
-    """Return where *kind* is tried for every change: as often on a session as on something else."""
+def case_of(kind: Kind) -> tuple[Case, str]:
+    """Return the endpoint and driver of *kind* in the fast run: a session as often as another call."""
     number = zlib.crc32(kind.name.encode())
     sessions = [one for one in kind.endpoints if one.attacks_session]
     others = [one for one in kind.endpoints if not one.attacks_session]
@@ -48,59 +48,59 @@ def small(module: ModuleType) -> Iterable[Kind]:
 
 
 def check(kind: Kind, server: HostileServer) -> None:
-    case, mode = chosen(kind)
-    complaint = tried(case, server.ports, mode, SHORT_S if kind.is_slow else DEADLINE_S)
+    case, mode = case_of(kind)
+    complaint = complaint_about(case, server.ports, mode, SHORT_S if kind.is_slow else DEADLINE_S)
     assert not complaint, complaint
 
 
 @cases.each("kind", [kind for kind in KINDS.values() if kind.is_large])
-def test_nothing_takes_much_memory(kind: Kind, measured: Measure) -> None:
-    complaint = measured(*chosen(kind))
+def test_no_response_takes_much_memory(kind: Kind, measured: Measure) -> None:
+    complaint = measured(*case_of(kind))
     assert not complaint, complaint
 
 
 @cases.each("kind", small(kinds_slow))
-def test_the_deadline_ends_what_never_ends(kind: Kind, server: HostileServer) -> None:
+def test_deadline_ends_endless_responses(kind: Kind, server: HostileServer) -> None:
     check(kind, server)
 
 
 @cases.each("kind", small(kinds_packed))
-def test_packed_answers_are_unpacked_as_far_as_they_were_asked_for(kind: Kind, server: HostileServer) -> None:
+def test_only_requested_encodings_are_decompressed(kind: Kind, server: HostileServer) -> None:
     check(kind, server)
 
 
 @cases.each("kind", small(kinds_framing))
-def test_what_is_no_http_is_no_answer(kind: Kind, server: HostileServer) -> None:
+def test_invalid_http_is_refused(kind: Kind, server: HostileServer) -> None:
     check(kind, server)
 
 
 @cases.each("kind", small(kinds_endings))
-def test_what_breaks_off_is_no_answer(kind: Kind, server: HostileServer) -> None:
+def test_incomplete_response_is_refused(kind: Kind, server: HostileServer) -> None:
     check(kind, server)
 
 
 @cases.each("kind", small(kinds_refusals))
-def test_a_refusal_means_what_the_tables_say(kind: Kind, server: HostileServer) -> None:
+def test_refusal_has_the_class_of_the_tables(kind: Kind, server: HostileServer) -> None:
     check(kind, server)
 
 
 @cases.each("kind", small(kinds_json))
-def test_a_body_that_cannot_be_right_is_said_so(kind: Kind, server: HostileServer) -> None:
+def test_invalid_body_is_reported(kind: Kind, server: HostileServer) -> None:
     check(kind, server)
 
 
 @cases.each("name", ENDPOINTS)
-def test_a_good_answer_is_right(name: str, server: HostileServer) -> None:
+def test_valid_response_gives_the_right_result(name: str, server: HostileServer) -> None:
     case = Case(kind=KINDS["a good answer"], endpoint=ENDPOINTS[name])
     for mode in MODES:
-        assert not tried(case, server.ports, mode)
+        assert not complaint_about(case, server.ports, mode)
 
 
-def test_no_endpoint_is_forgotten() -> None:
+def test_every_endpoint_has_an_example() -> None:
     assert set(described(apple_calls)) == set(APPLE)
     assert set(described(business_calls)) == set(BUSINESS)
 
 
-def test_there_are_many_kinds() -> None:
+def test_number_of_kinds() -> None:
     assert len(KINDS) >= 60
     assert len({kind.key for kind in KINDS.values()}) == len(KINDS)

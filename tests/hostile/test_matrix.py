@@ -1,7 +1,7 @@
-"""Every kind of hostile answer on every endpoint of both services, synchronous and asynchronous.
+"""Every kind of hostile response with every endpoint of both services, synchronous and asynchronous.
 
-The synchronous calls run in threads and the asynchronous ones in one event loop, many at a time. What attacks
-memory is asked for one by one, in a process that is measured.
+The synchronous calls run in threads and the asynchronous ones in one event loop, many at a time. Kinds that
+attack memory run one by one, in a process that is measured.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 AT_A_TIME = 24
 MOST_DOUBTFUL = 150
-"""So many kinds are tried once more; if more fail it is no chance."""
+"""Up to this number of failed kinds are repeated; if more fail it is no coincidence."""
 
 Asked: TypeAlias = list[tuple[Case, Outcome]]
 
@@ -42,11 +42,11 @@ def cases_of(service: str, *, is_large: bool) -> list[list[Case]]:
 
 def in_threads(groups: Iterable[list[Case]], server: HostileServer) -> Asked:
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(AT_A_TIME) as pool:
-        asked = []
+        call = []
         for group in groups:
             client = stack.enter_context(driver.client(group[0], server.ports, DEADLINE_S))
-            asked += [(case, pool.submit(driver.asked, case, client)) for case in group]
-        return [(case, future.result()) for case, future in asked]
+            call += [(case, pool.submit(driver.call, case, client)) for case in group]
+        return [(case, future.result()) for case, future in call]
 
 
 def in_one_loop(groups: Iterable[list[Case]], server: HostileServer) -> Asked:
@@ -54,7 +54,7 @@ def in_one_loop(groups: Iterable[list[Case]], server: HostileServer) -> Asked:
 
     async def ask(case: Case, client: Any, turns: anyio.Semaphore) -> None:
         async with turns:
-            found.append((case, await driver.asked_async(case, client)))
+            found.append((case, await driver.call_async(case, client)))
 
     async def ask_all() -> None:
         turns = anyio.Semaphore(AT_A_TIME)
@@ -77,29 +77,31 @@ WAYS: dict[str, Callable[[Iterable[list[Case]], HostileServer], Asked]] = {
 
 @pytest.mark.parametrize("service", ["apple", "business"])
 @pytest.mark.parametrize("mode", WAYS)
-def test_every_kind_on_every_endpoint(mode: str, service: str, server: HostileServer) -> None:
-    asked = WAYS[mode](cases_of(service, is_large=False), server)
+def test_every_kind_with_every_endpoint(mode: str, service: str, server: HostileServer) -> None:
+    call = WAYS[mode](cases_of(service, is_large=False), server)
     doubtful: dict[str, list[tuple[Case, str]]] = {}
-    for case, outcome in asked:
-        if wrong := driver.judged(case, outcome, driver.reference(case, server.ports), DEADLINE_S):
+    for case, outcome in call:
+        if wrong := driver.check_outcome(case, outcome, driver.reference(case, server.ports), DEADLINE_S):
             doubtful.setdefault(case.kind.name, []).append((case, wrong))
-    complaints = list(_settled(doubtful, server, mode))
-    assert not complaints, "\n".join([f"{len(complaints)} kinds, of {len(asked)} calls", *complaints])
+    complaints = list(_confirmed(doubtful, server, mode))
+    assert not complaints, "\n".join([f"{len(complaints)} kinds, of {len(call)} calls", *complaints])
 
 
-def _settled(doubtful: dict[str, list[tuple[Case, str]]], server: HostileServer, mode: str) -> Iterator[str]:
-    """Yield one complaint of each kind that has one also when nothing else is asked for."""
+def _confirmed(
+    doubtful: dict[str, list[tuple[Case, str]]], server: HostileServer, mode: str
+) -> Iterator[str]:
+    """Yield one complaint of each kind that also fails alone."""
     for name, some in doubtful.items():
         if len(doubtful) > MOST_DOUBTFUL:
             yield f"{name}: {some[0][0].endpoint.name}: {some[0][1]}"
             continue
-        again = (driver.tried(case, server.ports, mode) for case, _ in some)
+        again = (driver.complaint_about(case, server.ports, mode) for case, _ in some)
         if complaint := next(filter(None, again), ""):
             yield complaint
 
 
 @pytest.mark.parametrize("service", ["apple", "business"])
-def test_nothing_takes_much_memory_on_any_endpoint(service: str, measured: Measure) -> None:
+def test_no_response_takes_much_memory_with_any_endpoint(service: str, measured: Measure) -> None:
     complaints = list(_measured(service, measured))
     assert not complaints, "\n".join(complaints)
 

@@ -1,6 +1,6 @@
-"""Walks through lists whose cursors lead in circles, to nowhere or elsewhere: each ends, and soon.
+"""Iterators over lists whose cursors form circles, or lead nowhere or elsewhere: each ends, and soon.
 
-The iterators are found by looking at the clients, so that a new one cannot be forgotten.
+The iterators are collected from the clients, so that a new one cannot be forgotten.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ APPLE = [name for name in ARGUMENTS if name.startswith("apple.")]
 Page: TypeAlias = tuple[list[str], str | None]
 """The serial numbers or ids on a page, and the cursor of the next one; None on the last."""
 
-Walk: TypeAlias = Callable[[int], Page]
-"""Returns the page that the request of that number, from 0, is answered with."""
+PageSource: TypeAlias = Callable[[int], Page]
+"""Returns the page for the request with that number, from 0."""
 
 
 @attrs.frozen
-class Walked:
-    """What came of a walk.
+class Collected:
+    """The outcome of an iteration.
 
     Attributes:
-        found: What was handed out before it ended.
-        error: What ended it; None at the end of the list.
-        requests: How often the server was asked for a page.
-        trapped: How often an address of an answer was asked.
+        found: What was yielded before the end.
+        error: The error that ended it; None at the end of the list.
+        requests: The number of requests for a page.
+        trapped: The number of requests to an address from a response.
     """
 
     found: list[str]
@@ -60,7 +60,7 @@ class Walked:
     trapped: int
 
 
-def in_circles(length: int) -> Walk:
+def in_circles(length: int) -> PageSource:
     return lambda number: ([f"C{number}"], f"c{number % length}")
 
 
@@ -96,33 +96,33 @@ def body_of(request: Request, page: Page, **links: str) -> bytes:
 Answer: TypeAlias = Callable[[Request, int], Iterable[Piece]]
 
 
-def answering(walk: Walk) -> Answer:
+def answering(source: PageSource) -> Answer:
     def answer(request: Request, number: int) -> Iterable[Piece]:
-        return good_answer(attrs.evolve(request, good=body_of(request, walk(number))))
+        return good_answer(attrs.evolve(request, good=body_of(request, source(number))))
 
     return answer
 
 
-def walked(name: str, answer: Answer, mode: str = "", **options: Any) -> Walked:
-    """Return what a run over the iterator *name* of a client gives."""
+def collect(name: str, answer: Answer, mode: str = "", **options: Any) -> Collected:
+    """Return the outcome of the iterator *name* of a client."""
     number = -1
 
     def counted(request: Request) -> Iterable[Piece]:
         nonlocal number
         number += 1
-        # Who walks for ever is to fail, and not to hang.
+        # An endless iteration must fail, and not hang.
         return answer(request, number) if number < MOST_REQUESTS else (wire.answer(status=418),)
 
-    kind = Kind(name=name, answer=counted, expected=lambda _: pytest.fail("judged here"))
+    kind = Kind(name=name, answer=counted, expected=lambda _: pytest.fail("checked by the test"))
     first = "apple.account" if name in APPLE else "business.list_devices"
     case = Case(kind=kind, endpoint=ENDPOINTS[first])
     mode = mode or MODES[zlib.crc32(repr((name, answer)).encode()) % len(MODES)]
     with HostileServer({kind.key: counted}, GOOD) as server:
-        found, error = _collected(case, server, mode, name.partition(".")[2], (*ARGUMENTS[name],), options)
-        return Walked(found, error, number + 1, server.trapped)
+        found, error = _iterate(case, server, mode, name.partition(".")[2], (*ARGUMENTS[name],), options)
+        return Collected(found, error, number + 1, server.trapped)
 
 
-def _collected(
+def _iterate(
     case: Case,
     server: HostileServer,
     mode: str,
@@ -132,19 +132,19 @@ def _collected(
 ) -> tuple[list[str], BaseException | None]:
     found: list[str] = []
 
-    def walk() -> None:
+    def iterate() -> None:
         with driver.client(case, server.ports, PATIENT_S) as client:
             for item in getattr(client, method)(*arguments, **options):
                 found.extend(_names(item))
 
-    async def walk_async() -> None:
+    async def iterate_async() -> None:
         async with driver.async_client(case, server.ports, PATIENT_S) as client:
             items: AsyncIterator[Any] = getattr(client, method)(*arguments, **options)
             async for item in items:
                 found.extend(_names(item))
 
     try:
-        walk() if mode == "sync" else anyio.run(walk_async, backend=mode)
+        iterate() if mode == "sync" else anyio.run(iterate_async, backend=mode)
     except PyadeError as error:
         return found, error
     return found, None
@@ -157,7 +157,7 @@ def _names(item: Any) -> Iterator[str]:
         yield item if isinstance(item, str) else getattr(item, "serial_number", "") or item.id
 
 
-def test_no_iterator_is_forgotten() -> None:
+def test_every_iterator_is_tested() -> None:
     for kind, service in ((Client, "apple"), (BusinessClient, "business")):
         found = {f"{service}.{name}" for name in dir(kind) if name.startswith("iter_")}
         assert found == {name for name in ARGUMENTS if name.startswith(f"{service}.")}
@@ -168,56 +168,56 @@ def test_no_iterator_is_forgotten() -> None:
 
 
 @cases.each("name", ARGUMENTS)
-def test_a_good_list_is_right(name: str) -> None:
+def test_valid_list_is_yielded(name: str) -> None:
     for mode in MODES:
-        assert walked(name, answering(three_pages), mode) == Walked(["C0", "C1", "C2"], None, 3, 0)
+        assert collect(name, answering(three_pages), mode) == Collected(["C0", "C1", "C2"], None, 3, 0)
 
 
 @cases.each("name, length", [(name, length) for name in ARGUMENTS for length in (1, 2, 3, 7)])
 def test_a_circle_of_cursors_ends(name: str, length: int) -> None:
-    walk = walked(name, answering(in_circles(length)))
-    assert isinstance(walk.error, ResponseError), walk
-    assert walk.requests <= length + 2
-    assert walk.found == [f"C{number}" for number in range(walk.requests)]
+    outcome = collect(name, answering(in_circles(length)))
+    assert isinstance(outcome.error, ResponseError), outcome
+    assert outcome.requests <= length + 2
+    assert outcome.found == [f"C{number}" for number in range(outcome.requests)]
 
 
 @cases.each("mode", MODES)
 def test_a_circle_through_the_cursor_of_the_caller_ends(mode: str) -> None:
-    walk = walked("apple.iter_changes", answering(back_to_the_start), mode)
-    assert isinstance(walk.error, ResponseError), walk
-    assert walk.requests == 3
+    outcome = collect("apple.iter_changes", answering(back_to_the_start), mode)
+    assert isinstance(outcome.error, ResponseError), outcome
+    assert outcome.requests == 3
 
 
 @cases.each("name, mode", [("apple.iter_changes", "asyncio"), ("business.iter_devices", "sync")])
 def test_empty_pages_end(name: str, mode: str) -> None:
-    walk = walked(name, answering(empty_for_ever), mode)
-    assert isinstance(walk.error, ResponseError), walk
-    assert walk.requests <= 1001
+    outcome = collect(name, answering(empty_for_ever), mode)
+    assert isinstance(outcome.error, ResponseError), outcome
+    assert outcome.requests <= 1001
 
 
 @pytest.mark.slow
 @cases.each("name", ARGUMENTS)
 def test_empty_pages_end_everywhere(name: str) -> None:
     for mode in ("sync", "trio"):
-        walk = walked(name, answering(empty_for_ever), mode)
-        assert isinstance(walk.error, ResponseError), walk
-        assert walk.requests <= 1001
+        outcome = collect(name, answering(empty_for_ever), mode)
+        assert isinstance(outcome.error, ResponseError), outcome
+        assert outcome.requests <= 1001
 
 
 @pytest.mark.slow
 @cases.each("name", BUSINESS)
-def test_pages_of_what_was_there_end(name: str) -> None:
-    walk = walked(name, answering(the_same_for_ever))
-    assert isinstance(walk.error, ResponseError), walk
-    assert walk.requests <= 1002
-    assert walk.found == ["C0"]
+def test_pages_that_repeat_the_same_items_end(name: str) -> None:
+    outcome = collect(name, answering(the_same_for_ever))
+    assert isinstance(outcome.error, ResponseError), outcome
+    assert outcome.requests <= 1002
+    assert outcome.found == ["C0"]
 
 
 @cases.each("name", ARGUMENTS)
-def test_more_records_than_asked_for_are_refused(name: str) -> None:
-    walk = walked(name, answering(lambda _: (["C0", "C1", "C2"], None)), limit=2)
-    assert isinstance(walk.error, ResponseError), walk
-    assert walk.found == []
+def test_more_records_than_requested_are_refused(name: str) -> None:
+    outcome = collect(name, answering(lambda _: (["C0", "C1", "C2"], None)), limit=2)
+    assert isinstance(outcome.error, ResponseError), outcome
+    assert outcome.found == []
 
 
 SECOND_PAGES: dict[str, tuple[bytes, type[PyadeError]]] = {
@@ -231,15 +231,15 @@ SECOND_PAGES: dict[str, tuple[bytes, type[PyadeError]]] = {
 
 
 @cases.each("name, second", [(name, second) for name in ARGUMENTS for second in SECOND_PAGES])
-def test_what_came_before_a_bad_page_was_handed_out(name: str, second: str) -> None:
+def test_items_before_a_bad_page_are_yielded(name: str, second: str) -> None:
     bad, expected = SECOND_PAGES[second]
 
     def answer(request: Request, number: int) -> Iterable[Piece]:
         return answering(three_pages)(request, number) if number == 0 else (bad,)
 
-    walk = walked(name, answer)
-    assert isinstance(walk.error, expected), walk
-    assert walk.found == ["C0"]
+    outcome = collect(name, answer)
+    assert isinstance(outcome.error, expected), outcome
+    assert outcome.found == ["C0"]
 
 
 LINKS = {
@@ -262,8 +262,8 @@ LINKS = {
 
 
 @cases.each("link", LINKS)
-def test_the_address_of_the_next_page_is_never_asked(link: str) -> None:
-    """Its cursor may be followed, on the host that was asked."""
+def test_address_of_the_next_page_is_never_requested(link: str) -> None:
+    """Its cursor may be followed, on the original host."""
     name = BUSINESS[zlib.crc32(link.encode()) % len(BUSINESS)]
 
     def answer(request: Request, number: int) -> Iterable[Piece]:
@@ -271,11 +271,11 @@ def test_the_address_of_the_next_page_is_never_asked(link: str) -> None:
         links = {"next": address} if number == 0 or link == "the cursor that was sent" else {"self": "/"}
         return good_answer(attrs.evolve(request, good=body_of(request, ([f"C{number}"], None), **links)))
 
-    walk = walked(name, answer)
-    assert walk.trapped == 0
+    outcome = collect(name, answer)
+    assert outcome.trapped == 0
     if link == "the cursor that was sent":
-        assert isinstance(walk.error, ResponseError), walk
+        assert isinstance(outcome.error, ResponseError), outcome
     else:
-        assert walk.error is None or isinstance(walk.error, ResponseError), walk
-    assert walk.requests <= 3
-    assert str(walk.error or "").isprintable()
+        assert outcome.error is None or isinstance(outcome.error, ResponseError), outcome
+    assert outcome.requests <= 3
+    assert str(outcome.error or "").isprintable()

@@ -1,4 +1,4 @@
-"""Bytes of answers, good and bad ones."""
+"""Bytes of valid and invalid responses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def head(*fields: bytes, status: int = 200, version: bytes = b"1.1") -> bytes:
 
 
 def answer(body: bytes = b"", *fields: bytes, status: int = 200, length: int | None = None) -> bytes:
-    """Return an answer that says how long it is, perhaps wrongly."""
+    """Return a response with its length, which may be wrong."""
     declared = b"Content-Length: %d" % (len(body) if length is None else length)
     return head(declared, *fields, status=status) + body
 
@@ -31,24 +31,24 @@ def chunk(data: bytes) -> bytes:
 
 
 def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n", fields: tuple[bytes, ...] = ()) -> bytes:
-    """Return an answer in chunks."""
+    """Return a response in chunks."""
     return head(b"Transfer-Encoding: chunked", *fields) + b"".join(map(chunk, chunks)) + end
 
 
 def packed(body: bytes, coding: bytes = b"gzip") -> bytes:
-    """Return an answer whose body is packed already, and says so."""
+    """Return a response whose body is already compressed, with the header that says so."""
     return answer(body, b"Content-Encoding: " + coding)
 
 
 def drip(data: bytes) -> Iterator[bytes | float]:
-    """Send a byte now and then."""
+    """Send a byte from time to time."""
     for byte in data:
         yield bytes([byte])
         yield DRIP_S
 
 
 def for_ever(data: bytes) -> Iterator[bytes | float]:
-    """Send *data* now and then."""
+    """Send *data* from time to time."""
     while True:
         yield data
         yield DRIP_S
@@ -56,20 +56,20 @@ def for_ever(data: bytes) -> Iterator[bytes | float]:
 
 @functools.cache
 def blanks_packed() -> bytes:
-    """Return 16 MiB of blanks, packed so that any number of them can follow each other."""
+    """Return 16 MiB of blanks, compressed so that any number of them can follow each other."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     return packer.compress(b" " * (16 * MIB)) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
 @functools.cache
 def gigabyte() -> bytes:
-    """Return a gigabyte of blanks in one gzip member, whose end is missing: who comes that far read all."""
+    """Return a gigabyte of blanks in one gzip member without its end, which shows if a client read all."""
     return GZIP_HEAD + blanks_packed() * 64
 
 
 @functools.cache
 def gigabyte_twice() -> bytes:
-    """Return two gigabytes of blanks, packed twice: some kilobytes."""
+    """Return two gigabytes of blanks, compressed twice to some kilobytes."""
     return gzip.compress(GZIP_HEAD + blanks_packed() * 128)
 
 
@@ -81,5 +81,5 @@ def member() -> bytes:
 
 @functools.cache
 def records(count: int, start: bytes) -> bytes:
-    """Return a list of many records with nothing in them, packed."""
+    """Return a list of many empty records, compressed."""
     return gzip.compress(start + b'{"a":0},' * count + b'{"a":0}]}')

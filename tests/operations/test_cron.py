@@ -1,4 +1,4 @@
-"""A nightly job that is never exact syncs every night, and fetches the full list when that is due."""
+"""A nightly job that never starts exactly on time syncs every night, and fetches the full list when due."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FETCH, SYNC = "POST /server/devices", "POST /devices/sync"
 
 
 def automatic(world: World) -> None:
-    """What a script with a ``Syncer`` does."""
+    """A script that uses a ``Syncer``."""
     assert world.sync(automatic=True).is_complete
 
 
@@ -35,7 +35,7 @@ def plain(world: World) -> None:
 
 
 def recipe(world: World) -> None:
-    """What docs/workers.md tells a script for cron to do."""
+    """The script for cron in docs/workers.md."""
 
     def client_for(token: Token) -> Client:
         return Client(token, transport=world.apple.transport(), clock=world.clock, sleep=world.clock.sleep)
@@ -43,17 +43,17 @@ def recipe(world: World) -> None:
     send_reminders(world.store, now=world.clock())
     for name in due_tokens(world.store, now=world.clock()):
         again_at = sync_token(world.store, client_for, name, clock=world.clock)
-        # The next time that it names is exact: a queue that keeps to it is never early.
+        # The returned time is exact: a queue that uses it is never early.
         assert again_at == world.clock() + timedelta(hours=24)
         assign_token(world.store, client_for, name, clock=world.clock)
 
 
 @pytest.mark.parametrize("job", [automatic, plain, recipe])
 @pytest.mark.parametrize("seed", range(5))
-def test_fifteen_nights_are_fifteen_syncs(
+def test_nightly_job_syncs_every_night(
     new_world: Callable[[], World], job: Callable[[World], None], seed: int
 ) -> None:
-    """With 0 to 10 seconds of jitter; two at least are full ones, and each brings the day's new Mac."""
+    """With 0 to 10 seconds of jitter; at least two are full syncs, and each finds the day's new Mac."""
     world = new_world()
     chance = random.Random(seed)
     fulls, late = [], 0.0
@@ -71,8 +71,8 @@ def test_fifteen_nights_are_fifteen_syncs(
     world.store.close()
 
 
-def test_a_run_of_the_night_does_not_move_forward(new_world: Callable[[], World]) -> None:
-    """What looks every minute asks for the exact time: else each day would be five minutes shorter."""
+def test_nightly_run_does_not_drift_earlier(new_world: Callable[[], World]) -> None:
+    """A job that runs each minute uses the exact time: otherwise each day would be five minutes shorter."""
     world = new_world()
     world.sync()
     world.later(hours=23, minutes=56)
@@ -84,8 +84,8 @@ def test_a_run_of_the_night_does_not_move_forward(new_world: Callable[[], World]
     world.store.close()
 
 
-def test_a_plain_sync_follows_the_changes_only_where_it_is_told_to(world: World) -> None:
-    """``full=False`` never asks for the list while there is a cursor; None does when it is old enough."""
+def test_full_false_reads_only_changes_and_none_decides_by_age(world: World) -> None:
+    """``full=False`` never fetches the list while there is a cursor; None does when it is old enough."""
     world.apple.add_devices(1, server="hq")
     world.policy = SyncPolicy(full_interval=timedelta(days=2))
     world.sync()
@@ -97,7 +97,7 @@ def test_a_plain_sync_follows_the_changes_only_where_it_is_told_to(world: World)
     assert world.later(minutes=15).sync(full=False).action is SyncAction.RECOVERY
 
 
-def test_a_night_is_enough_for_new_macs_to_get_their_profile(new_world: Callable[[], World]) -> None:
+def test_new_macs_get_their_profile_in_one_night(new_world: Callable[[], World]) -> None:
     world = new_world()
     profile = EnrollmentProfile(name="Standard Mac", url="https://mdm.contoso.example/enroll")
     world.sync()

@@ -1,4 +1,4 @@
-"""What ``doctor`` says of Macs that were given a profile: one problem per kind, as long as it lasts."""
+"""The problems ``doctor`` reports about Macs that were given a profile: one per kind, as long as it lasts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 from tests.enrollment.test_final_configuration import give_profile
-from tests.operations.test_health import PROFILE, Ward, the
+from tests.operations.test_health import PROFILE, HealthWorld, only_problem
 
 from pyade.core import AdministratorAccount, PrimaryAccount, User, UserAffinity
 from pyade.core.problems import Problem, Severity
@@ -29,23 +29,23 @@ ACCOUNTS = attrs.evolve(
 
 
 @pytest.fixture(params=["sync", "asyncio", "trio"])
-def ward(request: pytest.FixtureRequest) -> Iterator[Ward]:
-    ward = Ward(kind=request.param)
-    with ward.store:
-        yield ward
+def world(request: pytest.FixtureRequest) -> Iterator[HealthWorld]:
+    world = HealthWorld(kind=request.param)
+    with world.store:
+        yield world
 
 
-def set_up(ward: Ward, serial: str, **user: Any) -> FinalConfiguration:
-    """Let a Mac go as far as its AccountConfiguration."""
+def set_up_accounts(world: HealthWorld, serial: str, **user: Any) -> FinalConfiguration:
+    """Let a Mac get as far as its AccountConfiguration."""
     enrollment = give_profile(
-        ward.store,
+        world.store,
         ACCOUNTS,
         serial=serial,
         profile_uuid=None,
         user=User(upn="john@contoso.example", **user),
     )
-    ward.store.save_enrollment(attrs.evolve(enrollment, issued_at=ward.clock()))
-    final = FinalConfiguration(ward.store, clock=ward.clock)
+    world.store.save_enrollment(attrs.evolve(enrollment, issued_at=world.clock()))
+    final = FinalConfiguration(world.store, clock=world.clock)
     final.token_updated(serial, awaiting=True)
     final.work_left(serial, ())
     command = final.next_command(serial)
@@ -60,82 +60,85 @@ def release(final: FinalConfiguration, serial: str) -> None:
     final.answered(serial, command.command_uuid, "Acknowledged")
 
 
-def test_a_name_that_is_unusable_is_told_once_for_all_macs_that_have_it(ward: Ward) -> None:
-    """For 30 days after the last answer, or until the Mac enrolls anew."""
-    first, second, third = ward.serials
+def test_unusable_name_is_reported_once_for_all_its_macs(world: HealthWorld) -> None:
+    """For 30 days after the last answer, or until the Mac enrolls again."""
+    first, second, third = world.serials
     for serial in (first, second):
-        release(set_up(ward, serial, on_premises_account_name=f"contoso\\{serial}"), serial)
-    release(set_up(ward, third, on_premises_account_name="john"), third)
-    problem = the(ward.look(), "enrollments.primary_account.account_name")
+        release(set_up_accounts(world, serial, on_premises_account_name=f"contoso\\{serial}"), serial)
+    release(set_up_accounts(world, third, on_premises_account_name="john"), third)
+    problem = only_problem(world.diagnose(), "enrollments.primary_account.account_name")
     assert (problem.severity, problem.value) == (Severity.WARNING, ", ".join(sorted((first, second))))
     assert problem.allowed.startswith("2 Macs with values such as 'contoso\\")
     assert "the user's on_premises_account_name" in problem.fix
     assert "restrict_editing is off there" in problem.fix
-    assert ward.look().is_healthy
+    assert world.diagnose().is_healthy
 
-    FinalConfiguration(ward.store, clock=ward.clock).authenticated(first)
-    assert the(ward.look(), "enrollments.primary_account.account_name").value == second
-    ward.clock.advance(days=29, hours=23)
-    assert "enrollments" in str(ward.look(asks=False))
-    ward.clock.advance(hours=2)
-    assert "enrollments" not in str(ward.look(asks=False))
+    FinalConfiguration(world.store, clock=world.clock).authenticated(first)
+    assert only_problem(world.diagnose(), "enrollments.primary_account.account_name").value == second
+    world.clock.advance(days=29, hours=23)
+    assert "enrollments" in str(world.diagnose(asks=False))
+    world.clock.advance(hours=2)
+    assert "enrollments" not in str(world.diagnose(asks=False))
 
 
-def test_a_mac_that_still_waits_counts_for_ever(ward: Ward) -> None:
-    """It is named until it is let go, with what it waits for."""
-    serial = ward.serials[0]
-    set_up(ward, serial, on_premises_account_name="john")
-    assert "enrollments" not in str(ward.look())
-    ward.clock.advance(days=40)
-    problem = the(ward.look(asks=False), "enrollments.await_final_configuration")
+def test_waiting_mac_is_reported_until_its_release(world: HealthWorld) -> None:
+    """The problem names the Mac and what it waits for."""
+    serial = world.serials[0]
+    set_up_accounts(world, serial, on_premises_account_name="john")
+    assert "enrollments" not in str(world.diagnose())
+    world.clock.advance(days=40)
+    problem = only_problem(world.diagnose(asks=False), "enrollments.await_final_configuration")
     assert problem.value == serial
-    stored = ward.store.enrollment(serial)
+    stored = world.store.enrollment(serial)
     assert stored is not None
-    assert [one.setting for one in problems_of(stored, ward.clock())] == ["await_final_configuration"]
+    assert [one.setting for one in problems_of(stored, world.clock())] == ["await_final_configuration"]
 
 
-def test_what_a_mac_answers_against_its_accounts_is_told(ward: Ward) -> None:
-    """As much as what was wrong before."""
-    serial = ward.serials[0]
-    give_profile(ward.store, ACCOUNTS, serial=serial, profile_uuid=None)
-    final = FinalConfiguration(ward.store, clock=ward.clock)
+def test_account_errors_of_a_mac_are_reported(world: HealthWorld) -> None:
+    """Like the problems found before."""
+    serial = world.serials[0]
+    give_profile(world.store, ACCOUNTS, serial=serial, profile_uuid=None)
+    final = FinalConfiguration(world.store, clock=world.clock)
     final.token_updated(serial, awaiting=True)
     final.work_left(serial, ())
     command = final.next_command(serial)
     assert command is not None
     final.answered(serial, command.command_uuid, "Error")
-    assert "1 Mac with the value 'Error'" in the(ward.look(), "enrollments.AccountConfiguration").allowed
+    assert (
+        "1 Mac with the value 'Error'"
+        in only_problem(world.diagnose(), "enrollments.AccountConfiguration").allowed
+    )
 
 
-def test_a_variable_that_the_caller_has_to_fill_is_a_reminder(ward: Ward) -> None:
-    """In use, and in the plan of the profile."""
+def test_variable_that_the_caller_must_fill_is_a_reminder(world: HealthWorld) -> None:
+    """For profiles in use, and in the profile's plan."""
     account = PrimaryAccount("{{managedDeviceName}}")
-    ward.default(user_affinity=UserAffinity.legacy(), primary_account=account)
-    found = the(ward.look(check_ws_trust=lambda: ""), "{{managedDeviceName}}")
+    world.default(user_affinity=UserAffinity.legacy(), primary_account=account)
+    found = only_problem(world.diagnose(check_ws_trust=lambda: ""), "{{managedDeviceName}}")
     assert (found.severity, "device_name=" in found.fix) == (Severity.INFO, True)
-    profile = ward.store.default_profile("hq")
+    profile = world.store.default_profile("hq")
     assert profile is not None
     assert "device_name" in profile.plan("15.4").row("primary_account.account_name").why
     assert "device_name" not in ACCOUNTS.plan("15.4").row("primary_account.account_name").why
     admin = AdministratorAccount("a-{{manageddevicename}}", password_hash=HASH)
     assert "device_name" in attrs.evolve(PROFILE, administrator=admin).plan("15.4").row("administrator").why
-    ward.default(administrator=admin)
-    assert the(ward.look(), "{{managedDeviceName}}").severity is Severity.INFO
+    world.default(administrator=admin)
+    assert only_problem(world.diagnose(), "{{managedDeviceName}}").severity is Severity.INFO
 
 
-def test_states_that_cannot_be_read_are_named_and_hide_no_others(ward: Ward) -> None:
-    first, second, _ = ward.serials
-    set_up(ward, second, on_premises_account_name="contoso\\John")
-    broken = give_profile(ward.store, ACCOUNTS, serial=first, profile_uuid=None)
-    ward.store.save_enrollment(attrs.evolve(broken, awaiting={"phase": "awaiting"}))
-    diagnosis = ward.look()
-    assert the(diagnosis, "the final configuration of 1 Mac cannot be read").value == first
-    assert the(diagnosis, "enrollments.primary_account.account_name").value == second
+def test_unreadable_states_are_named_and_hide_no_others(world: HealthWorld) -> None:
+    first, second, _ = world.serials
+    set_up_accounts(world, second, on_premises_account_name="contoso\\John")
+    broken = give_profile(world.store, ACCOUNTS, serial=first, profile_uuid=None)
+    world.store.save_enrollment(attrs.evolve(broken, awaiting={"phase": "awaiting"}))
+    diagnosis = world.diagnose()
+    assert only_problem(diagnosis, "the final configuration of 1 Mac cannot be read").value == first
+    assert only_problem(diagnosis, "enrollments.primary_account.account_name").value == second
     assert not diagnosis.is_healthy
 
 
-def test_a_store_without_enrollments_is_looked_at_all_the_same() -> None:
-    """The device-facing side is no part of such a store."""
+def test_store_without_enrollments_is_checked_too() -> None:
+    """Such a store lacks the device-facing side."""
 
     class Inventory:
         def __init__(self, store: MemoryStore) -> None:
@@ -151,33 +154,33 @@ def test_a_store_without_enrollments_is_looked_at_all_the_same() -> None:
         assert "a server token is needed" in str(doctor(inventory))
 
 
-def test_problems_count_from_the_last_word() -> None:
+def test_age_of_problems_counts_from_the_last_answer() -> None:
     """Not from when the profile was given."""
-    ward = Ward(kind="sync")
-    with ward.store:
-        serial = ward.serials[0]
-        final = set_up(ward, serial, on_premises_account_name=" ")
-        ward.clock.advance(days=20)
+    world = HealthWorld(kind="sync")
+    with world.store:
+        serial = world.serials[0]
+        final = set_up_accounts(world, serial, on_premises_account_name=" ")
+        world.clock.advance(days=20)
         release(final, serial)
-        ward.clock.advance(days=20)
-        stored = ward.store.enrollment(serial)
+        world.clock.advance(days=20)
+        stored = world.store.enrollment(serial)
         assert stored is not None
-        assert len(problems_of(stored, ward.clock())) == 1
-        assert problems_of(stored, ward.clock() + timedelta(days=10)) == ()
-        assert problems_of(attrs.evolve(stored, awaiting=None), ward.clock()) == ()
+        assert len(problems_of(stored, world.clock())) == 1
+        assert problems_of(stored, world.clock() + timedelta(days=10)) == ()
+        assert problems_of(attrs.evolve(stored, awaiting=None), world.clock()) == ()
 
 
-def test_what_was_doubtful_when_a_profile_was_given_is_told_for_30_days(ward: Ward) -> None:
-    """Such as a model that is not known, whose Macs get less than they may be able to do."""
+def test_problems_of_an_enrollment_are_reported_for_30_days(world: HealthWorld) -> None:
+    """Such as an unknown model, whose Macs may get less than they support."""
     doubt = Problem("product", "", "a model that pyade knows", "update pyade", Severity.WARNING)
-    for serial, product in zip(ward.serials[:2], ("Mac99,1", "Mac99,2"), strict=True):
-        enrollment = give_profile(ward.store, PROFILE, serial=serial, profile_uuid=None)
+    for serial, product in zip(world.serials[:2], ("Mac99,1", "Mac99,2"), strict=True):
+        enrollment = give_profile(world.store, PROFILE, serial=serial, profile_uuid=None)
         issued = attrs.evolve(
-            enrollment, issued_at=ward.clock(), problems=(attrs.evolve(doubt, value=product),)
+            enrollment, issued_at=world.clock(), problems=(attrs.evolve(doubt, value=product),)
         )
-        ward.store.save_enrollment(issued)
-    problem = the(ward.look(), "enrollments.product")
-    assert problem.value == ", ".join(ward.serials[:2])
+        world.store.save_enrollment(issued)
+    problem = only_problem(world.diagnose(), "enrollments.product")
+    assert problem.value == ", ".join(world.serials[:2])
     assert problem.allowed.startswith("2 Macs with values such as 'Mac99,1'")
-    ward.clock.advance(30 * 24 * 3600)
-    assert not [one for one in ward.look(asks=False).problems if "enrollments" in one.setting]
+    world.clock.advance(30 * 24 * 3600)
+    assert not [one for one in world.diagnose(asks=False).problems if "enrollments" in one.setting]

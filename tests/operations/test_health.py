@@ -1,4 +1,4 @@
-"""What is missing for Macs to enroll is found, with the next step, and nothing else."""
+"""``doctor`` finds what prevents Macs from enrolling, with the next step, and nothing else."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def certificate(*, ends: datetime, topic: str = "") -> x509.Certificate:
 
 
 @attrs.define(kw_only=True)
-class Ward:
+class HealthWorld:
     """A healthy organization, until a test breaks something."""
 
     kind: str
@@ -71,7 +71,7 @@ class Ward:
         with self.client(self.store.token("hq")) as client:
             Syncer(client, self.store, clock=self.clock).sync()
 
-    def look(self, *, asks: bool = True, **options: Any) -> HealthReport:
+    def diagnose(self, *, asks: bool = True, **options: Any) -> HealthReport:
         options = {"push": self.push(200), **options}
         if self.kind == "sync":
             return doctor(self.store, self.client if asks else None, clock=self.clock, **options)
@@ -95,13 +95,13 @@ class Ward:
 
 
 @pytest.fixture(params=["sync", "asyncio", "trio"])
-def ward(request: pytest.FixtureRequest) -> Iterator[Ward]:
-    ward = Ward(kind=request.param)
-    with ward.store:
-        yield ward
+def world(request: pytest.FixtureRequest) -> Iterator[HealthWorld]:
+    world = HealthWorld(kind=request.param)
+    with world.store:
+        yield world
 
 
-def the(diagnosis: HealthReport, text: str) -> Problem:
+def only_problem(diagnosis: HealthReport, text: str) -> Problem:
     found = [problem for problem in diagnosis.problems if text in str(problem)]
     assert len(found) == 1, diagnosis
     assert found[0].fix
@@ -109,157 +109,162 @@ def the(diagnosis: HealthReport, text: str) -> Problem:
 
 
 @pytest.mark.twins
-def test_where_all_is_well_nothing_is_found(ward: Ward) -> None:
-    diagnosis = ward.look(push=ward.push(200), topic=TOPIC, expected_serials=ward.serials)
-    assert (diagnosis.problems, diagnosis.is_healthy, diagnosis.checked_at) == ((), True, ward.clock())
+def test_healthy_organization_has_no_problems(world: HealthWorld) -> None:
+    diagnosis = world.diagnose(push=world.push(200), topic=TOPIC, expected_serials=world.serials)
+    assert (diagnosis.problems, diagnosis.is_healthy, diagnosis.checked_at) == ((), True, world.clock())
     assert "0 problems" in str(diagnosis)
 
 
-def test_the_push_certificate_is_looked_at(ward: Ward) -> None:
-    assert the(ward.look(push=ward.push(20)), "push_certificate").severity is Severity.WARNING
-    assert not ward.look(push=ward.push(-1)).is_healthy
-    assert the(ward.look(push=ward.push(200), topic=f"{TOPIC}2"), "topic").severity is Severity.ERROR
+def test_push_certificate_is_checked(world: HealthWorld) -> None:
+    assert only_problem(world.diagnose(push=world.push(20)), "push_certificate").severity is Severity.WARNING
+    assert not world.diagnose(push=world.push(-1)).is_healthy
+    assert (
+        only_problem(world.diagnose(push=world.push(200), topic=f"{TOPIC}2"), "topic").severity
+        is Severity.ERROR
+    )
 
 
-def test_that_the_push_certificate_was_not_looked_at_is_said(ward: Ward) -> None:
+def test_missing_push_certificate_is_reported(world: HealthWorld) -> None:
     """It is one of the specification's prerequisites."""
-    diagnosis = ward.look(push=None)
-    problem = the(diagnosis, "push_certificate")
+    diagnosis = world.diagnose(push=None)
+    problem = only_problem(diagnosis, "push_certificate")
     assert (problem.severity, diagnosis.is_healthy) == (Severity.INFO, True)
     assert "push=" in problem.fix
 
 
-def test_a_token_is_needed() -> None:
+def test_missing_token_is_reported() -> None:
     with MemoryStore() as store:
-        assert "TokenService.create" in the(doctor(store), "a server token is needed").fix
+        assert "TokenService.create" in only_problem(doctor(store), "a server token is needed").fix
 
 
 @pytest.mark.parametrize(("days", "severity"), [(20, Severity.WARNING), (-1, Severity.ERROR)])
-def test_the_health_of_a_token(ward: Ward, days: int, severity: Severity) -> None:
-    token = attrs.evolve(ward.store.token("hq"), access_token_expiry=ward.clock() + days * DAY)
-    ward.store.replace_token(token)
-    problem = the(ward.look(asks=False), "expire")
+def test_problems_of_a_token_are_reported(world: HealthWorld, days: int, severity: Severity) -> None:
+    token = attrs.evolve(world.store.token("hq"), access_token_expiry=world.clock() + days * DAY)
+    world.store.replace_token(token)
+    problem = only_problem(world.diagnose(asks=False), "expire")
     assert problem.severity is severity
     assert token.apple_id in problem.fix
 
 
-def test_a_personal_apple_id_is_worth_a_look(ward: Ward) -> None:
-    ward.store.replace_token(attrs.evolve(ward.store.token("hq"), apple_id="me@gmail.com"))
-    assert the(ward.look(), "token hq.apple_id").severity is Severity.WARNING
+def test_personal_apple_id_is_reported(world: HealthWorld) -> None:
+    world.store.replace_token(attrs.evolve(world.store.token("hq"), apple_id="me@gmail.com"))
+    assert only_problem(world.diagnose(), "token hq.apple_id").severity is Severity.WARNING
 
 
-def test_terms_that_nobody_signed(ward: Ward) -> None:
-    ward.apple.faults.change_terms()
-    problem = the(ward.look(), "T_C_NOT_SIGNED")
+def test_unaccepted_terms_are_reported(world: HealthWorld) -> None:
+    world.apple.faults.change_terms()
+    problem = only_problem(world.diagnose(), "T_C_NOT_SIGNED")
     assert problem.severity is Severity.ERROR
     assert "administrator" in problem.fix
 
 
-def test_a_token_that_apple_refuses(ward: Ward) -> None:
-    ward.apple.generate_token("hq")
-    assert the(ward.look(), "signature_invalid").severity is Severity.ERROR
-    assert ward.look(asks=False).is_healthy, "nobody was asked"
+def test_token_that_apple_refuses_is_reported(world: HealthWorld) -> None:
+    world.apple.generate_token("hq")
+    assert only_problem(world.diagnose(), "signature_invalid").severity is Severity.ERROR
+    assert world.diagnose(asks=False).is_healthy, "no request was sent"
 
 
-def test_a_clock_that_is_off(ward: Ward) -> None:
-    ward.skew = timedelta(minutes=10)
-    problem = the(ward.look(), "clock")
+def test_wrong_clock_is_reported(world: HealthWorld) -> None:
+    world.skew = timedelta(minutes=10)
+    problem = only_problem(world.diagnose(), "clock")
     assert (problem.setting, problem.severity) == ("clock", Severity.ERROR)
     assert "NTP" in problem.fix
 
 
-def test_a_token_of_another_server_than_the_one_that_is_known(ward: Ward) -> None:
-    ward.store.replace_token(attrs.evolve(ward.store.token("hq"), server_uuid="0" * 32))
-    assert the(ward.look(), "is expected").severity is Severity.ERROR
+def test_token_of_another_server_is_reported(world: HealthWorld) -> None:
+    world.store.replace_token(attrs.evolve(world.store.token("hq"), server_uuid="0" * 32))
+    assert only_problem(world.diagnose(), "is expected").severity is Severity.ERROR
 
 
-def test_a_token_that_is_parked_or_out_of_step(ward: Ward) -> None:
-    ward.clock.advance(days=3)
-    assert "Scheduler" in the(ward.look(), "last synced with Apple at").fix
-    state = ward.store.sync_state("hq")
-    token = ward.store.token("hq")
+def test_suspended_or_outdated_token_is_reported(world: HealthWorld) -> None:
+    world.clock.advance(days=3)
+    assert "Scheduler" in only_problem(world.diagnose(), "last synced with Apple at").fix
+    state = world.store.sync_state("hq")
+    token = world.store.token("hq")
     suspended = attrs.evolve(state, suspended="TermsError: sign them", suspended_with=token.fingerprint)
-    ward.store.save_sync_state("hq", suspended)
-    assert the(ward.look(), "TermsError: sign them").severity is Severity.ERROR
-    ward.store.add_token(attrs.evolve(token, name="new", server_uuid=None))
-    assert "never synced" in str(the(ward.look(), "never synced"))
+    world.store.save_sync_state("hq", suspended)
+    assert only_problem(world.diagnose(), "TermsError: sign them").severity is Severity.ERROR
+    world.store.add_token(attrs.evolve(token, name="new", server_uuid=None))
+    assert "never synced" in str(only_problem(world.diagnose(), "never synced"))
 
 
-def test_a_sync_that_failed_is_worth_a_look_until_one_ends_well(ward: Ward) -> None:
-    """Where the token needs a person, that alone is told."""
-    ward.clock.advance(hours=3)
-    ward.apple.faults.deny_access()
+def test_failed_sync_is_reported_until_one_succeeds(world: HealthWorld) -> None:
+    """If an administrator must fix the token, only that is reported."""
+    world.clock.advance(hours=3)
+    world.apple.faults.deny_access()
     with pytest.raises(AccessDeniedError) as caught:
-        ward.sync()
-    ward.apple.faults.restore_access()
-    diagnosis = ward.look(asks=False)
-    problem = the(diagnosis, "the last sync ended with")
+        world.sync()
+    world.apple.faults.restore_access()
+    diagnosis = world.diagnose(asks=False)
+    problem = only_problem(diagnosis, "the last sync ended with")
     assert str(caught.value) in problem.allowed
     assert (problem.setting, problem.value, problem.severity) == ("token hq", "", Severity.WARNING)
     assert diagnosis.is_healthy
     assert len(diagnosis.problems) == 1
 
-    state = ward.store.sync_state("hq")
-    token = ward.store.token("hq")
+    state = world.store.sync_state("hq")
+    token = world.store.token("hq")
     suspended = attrs.evolve(state, suspended="TermsError: sign them", suspended_with=token.fingerprint)
-    ward.store.save_sync_state("hq", suspended)
-    first, *others = (one.allowed for one in ward.look(asks=False).problems)
+    world.store.save_sync_state("hq", suspended)
+    first, *others = (one.allowed for one in world.diagnose(asks=False).problems)
     assert first == "TermsError: sign them"
     assert others == [
         "3 devices without a profile would fail to enroll: the newest assignment ended before their turn"
     ]
-    ward.clock.advance(days=1)
-    ward.sync()
-    assert ward.look().problems == ()
+    world.clock.advance(days=1)
+    world.sync()
+    assert world.diagnose().problems == ()
 
 
-def test_devices_without_a_profile(ward: Ward) -> None:
-    ward.store.set_default_profile("hq", None)
-    diagnosis = ward.look(expected_serials=ward.serials[:1])
-    assert the(diagnosis, "no default profile").severity is Severity.WARNING
-    assert ward.serials[0] in the(diagnosis, "3 devices without a profile").value
-    assert the(diagnosis, "1 device of the purchase without a profile").severity is Severity.ERROR
+def test_devices_without_a_profile_are_reported(world: HealthWorld) -> None:
+    world.store.set_default_profile("hq", None)
+    diagnosis = world.diagnose(expected_serials=world.serials[:1])
+    assert only_problem(diagnosis, "no default profile").severity is Severity.WARNING
+    assert world.serials[0] in only_problem(diagnosis, "3 devices without a profile").value
+    assert only_problem(diagnosis, "1 device of the purchase without a profile").severity is Severity.ERROR
     assert diagnosis.problems[0].severity is Severity.ERROR, "the worst comes first"
 
 
 @pytest.mark.parametrize(("days", "severity"), [(20, Severity.WARNING), (-1, Severity.ERROR), (90, None)])
-def test_anchors_that_end(ward: Ward, days: int, severity: Severity | None) -> None:
-    anchor = certificate(ends=ward.clock() + days * DAY)
-    ward.default(anchor_certificates=(anchor.public_bytes(Encoding.DER),))
-    problems = ward.look().problems
+def test_expiring_anchors_are_reported(world: HealthWorld, days: int, severity: Severity | None) -> None:
+    anchor = certificate(ends=world.clock() + days * DAY)
+    world.default(anchor_certificates=(anchor.public_bytes(Encoding.DER),))
+    problems = world.diagnose().problems
     assert [problem.severity for problem in problems] == ([severity] if severity else [])
 
 
-def test_account_settings_that_mean_something_else_are_told_as_long_as_a_profile_says_them(
-    ward: Ward,
+def test_misleading_account_settings_are_reported_while_a_profile_has_them(
+    world: HealthWorld,
 ) -> None:
-    """The wait that accounts switch on, and a set-up without people that stops."""
-    ward.default(await_final_configuration=False, managed_user="ada", auto_advance=True)
-    found = {problem.setting: problem for problem in ward.look().problems}
+    """Accounts switch on the wait; a setup without interaction stops there."""
+    world.default(await_final_configuration=False, managed_user="ada", auto_advance=True)
+    found = {problem.setting: problem for problem in world.diagnose().problems}
     where = f"profile {PROFILE.name}"
     assert "switched on" in str(found[f"{where}.await_final_configuration"])
     assert found.keys() == {
         f"{where}.{name}" for name in ("await_final_configuration", "managed_user", "auto_advance")
     }
     assert {problem.severity for problem in found.values()} == {Severity.WARNING}
-    ward.default(await_final_configuration=False)
-    assert ward.look().problems == ()
+    world.default(await_final_configuration=False)
+    assert world.diagnose().problems == ()
 
 
-def test_legacy_authentication_needs_an_endpoint(ward: Ward) -> None:
-    ward.default(user_affinity=UserAffinity.legacy())
-    reminder = the(ward.look(), "WS-Trust 1.3")
+def test_legacy_authentication_without_an_endpoint_is_reported(world: HealthWorld) -> None:
+    world.default(user_affinity=UserAffinity.legacy())
+    reminder = only_problem(world.diagnose(), "WS-Trust 1.3")
     assert (reminder.severity, "Get-ADfsEndpoint" in reminder.fix) == (Severity.INFO, True)
-    assert ward.look().is_healthy
-    assert not ward.look(check_ws_trust=lambda: "").problems
-    assert the(ward.look(check_ws_trust=lambda: "404"), "404").severity is Severity.ERROR
+    assert world.diagnose().is_healthy
+    assert not world.diagnose(check_ws_trust=lambda: "").problems
+    assert only_problem(world.diagnose(check_ws_trust=lambda: "404"), "404").severity is Severity.ERROR
 
 
 @pytest.mark.twins
-def test_the_devices_of_a_purchase(ward: Ward) -> None:
-    (elsewhere,) = ward.apple.add_devices(1)
-    expected = [*ward.serials, elsewhere, "NOTBOUGHT", "NOTBOUGHT"]
-    problem = the(ward.look(expected_serials=expected), "2 devices of the purchase on no MDM server")
+def test_devices_of_a_purchase_are_checked(world: HealthWorld) -> None:
+    (elsewhere,) = world.apple.add_devices(1)
+    expected = [*world.serials, elsewhere, "NOTBOUGHT", "NOTBOUGHT"]
+    problem = only_problem(
+        world.diagnose(expected_serials=expected), "2 devices of the purchase on no MDM server"
+    )
     assert "may not be in the program" in problem.fix
     asked: list[Sequence[str]] = []
 
@@ -267,40 +272,40 @@ def test_the_devices_of_a_purchase(ward: Ward) -> None:
         asked.append(serials)
         return {elsewhere}
 
-    diagnosis = ward.look(expected_serials=expected, find_in_program=find)
+    diagnosis = world.diagnose(expected_serials=expected, find_in_program=find)
     assert asked == [(elsewhere, "NOTBOUGHT")]
-    assert "NOTBOUGHT" in the(diagnosis, "1 device of the purchase not yet in Apple's program").value
-    assert elsewhere in the(diagnosis, "1 device of the purchase on no MDM server").value
+    assert "NOTBOUGHT" in only_problem(diagnosis, "1 device of the purchase not yet in Apple's program").value
+    assert elsewhere in only_problem(diagnosis, "1 device of the purchase on no MDM server").value
 
 
 @pytest.mark.parametrize("answer", [True, False, None, 404, b"closed"])
-def test_a_hook_that_answers_no_text_is_refused(ward: Ward, answer: object) -> None:
-    """True is no description of what is wrong, and None is not "nothing"."""
-    ward.default(user_affinity=UserAffinity.legacy())
+def test_hook_that_returns_no_text_is_refused(world: HealthWorld, answer: object) -> None:
+    """True does not describe a problem, and None does not mean "nothing"."""
+    world.default(user_affinity=UserAffinity.legacy())
     with pytest.raises(ArgumentError, match=r"what check_ws_trust returned.*a text"):
-        ward.look(check_ws_trust=lambda: answer)
+        world.diagnose(check_ws_trust=lambda: answer)
     with pytest.raises(ArgumentError, match=r"what find_in_program returned.*a list of texts"):
-        ward.look(expected_serials=["NOTBOUGHT"], find_in_program=lambda serials: answer)
+        world.diagnose(expected_serials=["NOTBOUGHT"], find_in_program=lambda serials: answer)
 
 
 @pytest.mark.twins
-def test_hooks_may_be_coroutine_functions_for_the_asynchronous_kind(ward: Ward) -> None:
-    ward.default(user_affinity=UserAffinity.legacy())
+def test_async_doctor_accepts_coroutine_functions_as_hooks(world: HealthWorld) -> None:
+    world.default(user_affinity=UserAffinity.legacy())
 
     async def check() -> str:
         return "closed"
 
-    if ward.kind == "sync":
+    if world.kind == "sync":
         with pytest.raises(PolicyError, match="check_ws_trust is asynchronous: use doctor_async"):
-            ward.look(check_ws_trust=check)
+            world.diagnose(check_ws_trust=check)
     else:
-        assert the(ward.look(check_ws_trust=check), "closed").severity is Severity.ERROR
+        assert only_problem(world.diagnose(check_ws_trust=check), "closed").severity is Severity.ERROR
 
 
-def test_nothing_secret_and_no_endless_list_is_shown(ward: Ward) -> None:
+def test_report_shows_no_secrets_and_shortens_long_lists(world: HealthWorld) -> None:
     expected = [f"C02{number:06}" for number in range(500)]
-    text = str(ward.look(expected_serials=expected))
-    token = ward.store.token("hq")
+    text = str(world.diagnose(expected_serials=expected))
+    token = world.store.token("hq")
     assert len(text) < 1_000
     assert not any(
         secret.reveal() in text for secret in (token.consumer_secret, token.access_token, token.access_secret)

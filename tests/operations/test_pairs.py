@@ -1,4 +1,4 @@
-"""The two kinds of each class look alike."""
+"""The synchronous and asynchronous class of each pair have the same methods."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyade.sync import AsyncSyncer, Syncer
 
 
 @pytest.mark.parametrize(("one", "other"), [(Syncer, AsyncSyncer), (Assigner, AsyncAssigner)])
-def test_both_kinds_have_the_same_methods(one: type, other: type) -> None:
+def test_both_classes_have_the_same_methods(one: type, other: type) -> None:
     names = [name for name in vars(one) if not name.startswith("_")]
     assert names == [name for name in vars(other) if not name.startswith("_")]
     for name in ["__init__", *names]:

@@ -1,4 +1,4 @@
-"""The jobs of Procrastinate: what a dead worker leaves behind is done, and what is due does not wait."""
+"""Procrastinate jobs: another worker does the jobs of a dead one, and due work does not wait."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROFILE = EnrollmentProfile(name="Standard Mac", url="https://mdm.contoso.exampl
 
 
 @attrs.define
-class Shop:
+class QueueWorld:
     """An app with a token of two devices, and Apple."""
 
     app: Any
@@ -35,22 +35,22 @@ class Shop:
     sync: Any
     assign: Any
 
-    def run(self, story: Callable[[], Awaitable[None]]) -> None:
-        async def play() -> None:
+    def run(self, scenario: Callable[[], Awaitable[None]]) -> None:
+        async def run_scenario() -> None:
             async with self.app.open_async():
                 if isinstance(self.app.connector, procrastinate.PsycopgConnector):
                     await self.app.schema_manager.apply_schema_async()
-                await story()
+                await scenario()
 
-        anyio.run(play)
+        anyio.run(run_scenario)
 
     async def work(self) -> None:
-        """Let a worker tick, and do what is there to do."""
+        """Let a worker tick, and do its jobs."""
         await self.tick.defer_async(timestamp=0)
         await self.app.run_worker_async(wait=False, install_signal_handlers=False, listen_notify=False)
 
-    async def die(self, task: Any) -> int:
-        """Let a worker take the job that waits, and die of it."""
+    async def let_worker_die(self, task: Any) -> int:
+        """Let a worker take the waiting job and die; return the job's id."""
         manager = self.app.job_manager
         worker = await manager.register_worker()
         job = await manager.fetch_job(queues=None, worker_id=worker)
@@ -69,7 +69,7 @@ class Shop:
 
 
 @pytest.fixture(params=["memory", "postgres"])
-def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
+def world(request: pytest.FixtureRequest) -> Iterator[QueueWorld]:
     if request.param == "memory":
         connector = pytest.importorskip("procrastinate.testing").InMemoryConnector()
     else:
@@ -94,82 +94,84 @@ def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
     app = procrastinate.App(connector=connector)
     with ExitStack() as stack:
         stack.callback(store.close)
-        yield Shop(app, clock, apple, store, *register_tasks(app, store, client_for, clock=clock))
+        yield QueueWorld(app, clock, apple, store, *register_tasks(app, store, client_for, clock=clock))
 
 
-def test_a_sync_whose_worker_died_is_done_by_another(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
-    async def story() -> None:
-        await shop.sync.configure(**shop.lock(shop.sync)).defer_async(token_name="hq")
-        dead = await shop.die(shop.sync)
-        await shop.work()
-        assert [job.id for job in await shop.jobs(shop.sync, status="failed")] == [dead]
+def test_sync_of_a_dead_worker_is_done_by_another(
+    world: QueueWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        await world.sync.configure(**world.lock(world.sync)).defer_async(token_name="hq")
+        dead = await world.let_worker_die(world.sync)
+        await world.work()
+        assert [job.id for job in await world.jobs(world.sync, status="failed")] == [dead]
 
-    shop.run(story)
-    assert shop.statuses() == ["assigned"] * 2
+    world.run(scenario)
+    assert world.statuses() == ["assigned"] * 2
     assert "hq: the worker of a pyade.sync job died" in caplog.text
 
 
 @pytest.mark.parametrize("waits", [False, True])
-def test_a_job_is_left_to_its_worker_while_somebody_holds_the_token(shop: Shop, waits: bool) -> None:
-    async def story() -> None:
-        await shop.work()
-        done = await shop.jobs(shop.assign, status="succeeded")
-        options = shop.lock(shop.assign)
-        await shop.assign.configure(**options).defer_async(token_name="hq")
-        slow = await shop.die(shop.assign)
+def test_job_stays_with_its_worker_while_the_token_is_leased(world: QueueWorld, waits: bool) -> None:
+    async def scenario() -> None:
+        await world.work()
+        done = await world.jobs(world.assign, status="succeeded")
+        options = world.lock(world.assign)
+        await world.assign.configure(**options).defer_async(token_name="hq")
+        slow = await world.let_worker_die(world.assign)
         if waits:
-            # As it was: retrying the first would trip over this one.
-            await shop.assign.configure(**options).defer_async(token_name="hq")
-        lease = shop.store.acquire_lease("hq", "slow")
-        await shop.work()
-        assert [job.id for job in await shop.jobs(shop.assign, status="doing")] == [slow]
-        assert await shop.jobs(shop.assign, status="succeeded") == done
-        shop.store.release_lease(lease)
-        await shop.work()
-        assert await shop.jobs(shop.assign, status="doing") == []
-        assert [job.id for job in await shop.jobs(shop.assign, status="failed")] == [slow]
-        assert len(await shop.jobs(shop.assign, status="succeeded")) > len(done)
+            # Unchanged: a retry of the first job would conflict with this one.
+            await world.assign.configure(**options).defer_async(token_name="hq")
+        lease = world.store.acquire_lease("hq", "slow")
+        await world.work()
+        assert [job.id for job in await world.jobs(world.assign, status="doing")] == [slow]
+        assert await world.jobs(world.assign, status="succeeded") == done
+        world.store.release_lease(lease)
+        await world.work()
+        assert await world.jobs(world.assign, status="doing") == []
+        assert [job.id for job in await world.jobs(world.assign, status="failed")] == [slow]
+        assert len(await world.jobs(world.assign, status="succeeded")) > len(done)
 
-    shop.run(story)
-
-
-def test_a_job_of_a_token_that_is_gone_and_a_tick_are_ended(shop: Shop) -> None:
-    async def story() -> None:
-        await shop.sync.configure(**shop.lock(shop.sync)).defer_async(token_name="hq")
-        await shop.die(shop.sync)
-        await shop.tick.defer_async(timestamp=0)
-        await shop.die(shop.tick)
-        shop.store.remove_token("hq", now=shop.clock())
-        await shop.work()
-        assert len(await shop.jobs(shop.sync, status="failed")) == 1
-        assert len(await shop.jobs(shop.tick, status="failed")) == 1
-        assert await shop.app.job_manager.list_jobs_async(status="doing") == []
-
-    shop.run(story)
+    world.run(scenario)
 
 
-def test_what_is_due_now_does_not_wait_for_a_job_of_tomorrow(shop: Shop) -> None:
-    async def story() -> None:
-        for task in (shop.sync, shop.assign):
-            later = {**shop.lock(task), "schedule_at": shop.clock() + DAY}
+def test_job_of_a_removed_token_and_a_stalled_tick_are_ended(world: QueueWorld) -> None:
+    async def scenario() -> None:
+        await world.sync.configure(**world.lock(world.sync)).defer_async(token_name="hq")
+        await world.let_worker_die(world.sync)
+        await world.tick.defer_async(timestamp=0)
+        await world.let_worker_die(world.tick)
+        world.store.remove_token("hq", now=world.clock())
+        await world.work()
+        assert len(await world.jobs(world.sync, status="failed")) == 1
+        assert len(await world.jobs(world.tick, status="failed")) == 1
+        assert await world.app.job_manager.list_jobs_async(status="doing") == []
+
+    world.run(scenario)
+
+
+def test_due_work_does_not_wait_for_a_job_scheduled_tomorrow(world: QueueWorld) -> None:
+    async def scenario() -> None:
+        for task in (world.sync, world.assign):
+            later = {**world.lock(task), "schedule_at": world.clock() + DAY}
             await task.configure(**later).defer_async(token_name="hq")
-        await shop.work()
-        (waiting,) = await shop.jobs(shop.sync, status="todo")
-        assert waiting.scheduled_at == shop.clock() + DAY
+        await world.work()
+        (waiting,) = await world.jobs(world.sync, status="todo")
+        assert waiting.scheduled_at == world.clock() + DAY
 
-    shop.run(story)
-    assert shop.statuses() == ["assigned"] * 2
+    world.run(scenario)
+    assert world.statuses() == ["assigned"] * 2
 
 
-def test_a_job_that_waits_is_not_put_off(shop: Shop) -> None:
-    async def story() -> None:
-        soon = shop.clock() + timedelta(minutes=5)
-        await shop.work()
-        for job in await shop.jobs(shop.sync, status="todo"):
-            await shop.app.job_manager.cancel_job_by_id_async(job.id, delete_job=True)
-        await shop.sync.configure(**shop.lock(shop.sync), schedule_at=soon).defer_async(token_name="hq")
-        await shop.sync.defer_async(token_name="hq")
-        await shop.work()
-        assert [job.scheduled_at for job in await shop.jobs(shop.sync, status="todo")] == [soon]
+def test_waiting_job_is_not_postponed(world: QueueWorld) -> None:
+    async def scenario() -> None:
+        soon = world.clock() + timedelta(minutes=5)
+        await world.work()
+        for job in await world.jobs(world.sync, status="todo"):
+            await world.app.job_manager.cancel_job_by_id_async(job.id, delete_job=True)
+        await world.sync.configure(**world.lock(world.sync), schedule_at=soon).defer_async(token_name="hq")
+        await world.sync.defer_async(token_name="hq")
+        await world.work()
+        assert [job.scheduled_at for job in await world.jobs(world.sync, status="todo")] == [soon]
 
-    shop.run(story)
+    world.run(scenario)

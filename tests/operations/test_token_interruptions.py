@@ -1,4 +1,4 @@
-"""The life of a token goes on after it was interrupted anywhere, and with several administrators at once."""
+"""The life of a token continues after an interruption at any write, and with several administrators."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ KINDS = ("key pair", "next key pair", "setup")
 
 
 class KilledError(BaseException):
-    """What nobody catches, as the end of a process."""
+    """No code catches this, as with the end of a process."""
 
 
 class MortalStore(MemoryStore):
-    """Dies instead of writing, once *writes* of tokens and secrets are done; None lives on.
+    """Dies instead of writing after *writes* writes of tokens and secrets; with None it never dies.
 
-    ``meanwhile`` runs before the next write: what somebody else does.
+    ``meanwhile`` runs before the next write, as another administrator's action.
     """
 
     writes: int | None = None
@@ -61,7 +61,7 @@ class MortalStore(MemoryStore):
 
 
 @attrs.define
-class Office:
+class TokenWorld:
     """A portal, a store and the service between them."""
 
     clock: FrozenClock = attrs.Factory(FrozenClock)
@@ -87,20 +87,20 @@ class Office:
     def upload(self, p7m: bytes) -> None:
         self.service.upload("hq", p7m, apple_id=APPLE_ID)
 
-    def made(self) -> bytes:
+    def create_token(self) -> bytes:
         certificate = self.begin()
         self.upload(self.download(certificate))
         self.clock.advance(hours=1)
         return certificate
 
     @property
-    def kept(self) -> list[str]:
-        """Which secrets the store has, and which tokens."""
+    def stored_names(self) -> list[str]:
+        """Return which secrets and which tokens the store has."""
         secrets = [kind for kind in KINDS if self.store.secret(f"{kind} of hq") is not None]
         return [*secrets, *(token.name for token in self.store.tokens())]
 
     def interruptions(self, work: Callable[[], object]) -> Iterator[None]:
-        """Begin *work* again and again, and let it die at its first write, its second, and so on."""
+        """Repeat *work*, and let it die at its first write, then at its second, and so on."""
         for writes in itertools.count():
             self.store.writes = writes
             try:
@@ -110,183 +110,183 @@ class Office:
                 yield
             else:
                 self.store.writes = None
-                assert writes, "it wrote something"
+                assert writes, "no write was made"
                 return
 
 
 @pytest.fixture
-def office() -> Iterator[Office]:
-    office = Office()
-    with office.store:
-        yield office
+def world() -> Iterator[TokenWorld]:
+    world = TokenWorld()
+    with world.store:
+        yield world
 
 
-def test_a_creation_that_dies_is_begun_again(office: Office) -> None:
-    for _ in office.interruptions(lambda: office.service.create("hq", consent=True)):
+def test_interrupted_creation_can_be_repeated(world: TokenWorld) -> None:
+    for _ in world.interruptions(lambda: world.service.create("hq", consent=True)):
         with pytest.raises(UnknownTokenError):
-            office.service.next_step("hq")
-    assert office.kept == ["key pair", "setup"]
-    office.upload(office.download(office.service.certificate("hq")))
-    assert office.kept == ["key pair", "hq"]
+            world.service.next_step("hq")
+    assert world.stored_names == ["key pair", "setup"]
+    world.upload(world.download(world.service.certificate("hq")))
+    assert world.stored_names == ["key pair", "hq"]
 
 
-def test_a_first_upload_that_dies_is_done_again(office: Office) -> None:
-    p7m = office.download(office.begin())
-    for _ in office.interruptions(lambda: office.upload(p7m)):
-        is_stored = "hq" in office.kept
-        step = office.service.next_step("hq")
-        # Nobody is sent to add a second server, or to download a file that ends a token that is there.
+def test_interrupted_first_upload_can_be_repeated(world: TokenWorld) -> None:
+    p7m = world.download(world.begin())
+    for _ in world.interruptions(lambda: world.upload(p7m)):
+        is_stored = "hq" in world.stored_names
+        step = world.service.next_step("hq")
+        # No step asks to add a second server, or to download a file that would end the existing token.
         assert step.title == (_FINISH if is_stored else _ADD_SERVER)
-        assert [one.name for one in office.service.under_way()] == ["hq"]
-    assert office.kept == ["key pair", "hq"]
+        assert [one.name for one in world.service.under_way()] == ["hq"]
+    assert world.stored_names == ["key pair", "hq"]
 
 
-def test_one_staged_token_may_be_accepted_again_but_no_other(office: Office) -> None:
-    certificate = office.begin()
-    other = office.service.stage("hq", office.download(certificate), apple_id=APPLE_ID)
-    staged = office.service.stage("hq", office.download(certificate), apple_id=APPLE_ID)
-    office.service.accept(staged)
-    assert office.service.accept(staged, scope_tags={"emea"}).token.scope_tags == {"emea"}
+def test_staged_token_can_be_accepted_again_but_no_other(world: TokenWorld) -> None:
+    certificate = world.begin()
+    other = world.service.stage("hq", world.download(certificate), apple_id=APPLE_ID)
+    staged = world.service.stage("hq", world.download(certificate), apple_id=APPLE_ID)
+    world.service.accept(staged)
+    assert world.service.accept(staged, scope_tags={"emea"}).token.scope_tags == {"emea"}
     with pytest.raises(DuplicateTokenError):
-        office.service.accept(other)
+        world.service.accept(other)
 
 
-def test_a_renewal_that_dies_is_done_again(office: Office) -> None:
-    certificate = office.made()
-    p7m = office.download(certificate)
-    before = office.store.token("hq")
-    for _ in office.interruptions(lambda: office.upload(p7m)):
-        assert office.service.certificate("hq") == certificate
-        assert office.service.next_step("hq").title == "Download a new server token"
-    assert office.store.token("hq") != before
-    assert office.kept == ["key pair", "hq"]
+def test_interrupted_renewal_can_be_repeated(world: TokenWorld) -> None:
+    certificate = world.create_token()
+    p7m = world.download(certificate)
+    before = world.store.token("hq")
+    for _ in world.interruptions(lambda: world.upload(p7m)):
+        assert world.service.certificate("hq") == certificate
+        assert world.service.next_step("hq").title == "Download a new server token"
+    assert world.store.token("hq") != before
+    assert world.stored_names == ["key pair", "hq"]
 
 
-def test_a_renewal_for_a_new_key_pair_that_dies_is_done_again(office: Office) -> None:
-    office.made()
-    certificate = office.service.replace_keypair("hq")
-    p7m = office.download(certificate)
-    for _ in office.interruptions(lambda: office.upload(p7m)):
-        assert office.service.certificate("hq") == certificate, "the one that the portal has"
-    assert office.kept == ["key pair", "hq"]
-    assert office.service.certificate("hq") == certificate
-    assert office.service.next_step("hq").total == 2
+def test_interrupted_renewal_with_a_new_key_pair_can_be_repeated(world: TokenWorld) -> None:
+    world.create_token()
+    certificate = world.service.replace_keypair("hq")
+    p7m = world.download(certificate)
+    for _ in world.interruptions(lambda: world.upload(p7m)):
+        assert world.service.certificate("hq") == certificate, "the one that the portal has"
+    assert world.stored_names == ["key pair", "hq"]
+    assert world.service.certificate("hq") == certificate
+    assert world.service.next_step("hq").total == 2
 
 
-def test_an_adoption_that_dies_is_done_again(office: Office) -> None:
+def test_interrupted_adoption_can_be_repeated(world: TokenWorld) -> None:
     keypair = TokenKeypair.generate("Contoso MDM")
     token = Token.from_p7m(
-        office.download(keypair.certificate_pem),
+        world.download(keypair.certificate_pem),
         keypair,
         name="hq",
         apple_id=APPLE_ID,
-        consented_at=office.clock(),
+        consented_at=world.clock(),
     )
-    for _ in office.interruptions(lambda: office.service.add(token, keypair)):
-        if "hq" in office.kept:
-            has_keypair = "key pair" in office.kept
-            title = office.service.next_step("hq").title
+    for _ in world.interruptions(lambda: world.service.add(token, keypair)):
+        if "hq" in world.stored_names:
+            has_keypair = "key pair" in world.stored_names
+            title = world.service.next_step("hq").title
             assert title == (_FINISH if has_keypair else "Download the public key certificate")
-    assert office.kept == ["key pair", "hq"]
-    assert office.service.next_step("hq").title == "Download a new server token"
+    assert world.stored_names == ["key pair", "hq"]
+    assert world.service.next_step("hq").title == "Download a new server token"
 
 
-def test_a_replacement_that_dies_loses_no_certificate(office: Office) -> None:
-    old = office.made()
-    for _ in office.interruptions(lambda: office.service.replace_keypair("hq")):
-        assert office.service.certificate("hq") == old
-    new = office.service.certificate("hq")
-    assert office.service.replace_keypair("hq") == new, "it may be in the portal already"
-    office.upload(office.download(new))
+def test_interrupted_replacement_loses_no_certificate(world: TokenWorld) -> None:
+    old = world.create_token()
+    for _ in world.interruptions(lambda: world.service.replace_keypair("hq")):
+        assert world.service.certificate("hq") == old
+    new = world.service.certificate("hq")
+    assert world.service.replace_keypair("hq") == new, "it may be in the portal already"
+    world.upload(world.download(new))
 
 
-def test_a_renewal_with_the_older_key_pair_leaves_the_newer_one_waiting(office: Office) -> None:
-    old = office.made()
-    new = office.service.replace_keypair("hq")
-    office.upload(office.download(old))
-    assert office.service.next_step("hq").title == "Replace the key and download a new server token"
-    office.upload(office.download(new))
-    assert office.service.next_step("hq").title == "Download a new server token"
+def test_renewal_with_the_older_key_pair_keeps_the_newer_one_pending(world: TokenWorld) -> None:
+    old = world.create_token()
+    new = world.service.replace_keypair("hq")
+    world.upload(world.download(old))
+    assert world.service.next_step("hq").title == "Replace the key and download a new server token"
+    world.upload(world.download(new))
+    assert world.service.next_step("hq").title == "Download a new server token"
 
 
 @pytest.mark.parametrize("writes", [0, 1, 2])
-def test_a_deletion_that_dies_leaves_no_key_behind(office: Office, writes: int) -> None:
-    office.made()
-    office.service.replace_keypair("hq")
-    office.store.writes = writes
+def test_interrupted_deletion_leaves_no_key_behind(world: TokenWorld, writes: int) -> None:
+    world.create_token()
+    world.service.replace_keypair("hq")
+    world.store.writes = writes
     with pytest.raises(KilledError):
-        office.service.delete("hq", cascade=True)
-    office.store.writes = None
-    assert office.kept == [["key pair", "next key pair", "hq"], [*KINDS[:2]], [*KINDS[1:2]]][writes]
+        world.service.delete("hq", cascade=True)
+    world.store.writes = None
+    assert world.stored_names == [["key pair", "next key pair", "hq"], [*KINDS[:2]], [*KINDS[1:2]]][writes]
     if writes:
         with pytest.raises(UnknownTokenError):
-            office.service.next_step("hq")
-    office.service.delete("hq", cascade=True)
-    assert office.kept == []
+            world.service.next_step("hq")
+    world.service.delete("hq", cascade=True)
+    assert world.stored_names == []
     with pytest.raises(UnknownTokenError):
-        office.service.delete("hq")
+        world.service.delete("hq")
 
 
-def test_a_token_that_was_begun_is_taken_back(office: Office) -> None:
-    office.service.create("hq", consent=True, portal=Portal.SCHOOL)
-    removal = office.service.delete("hq")
-    assert (removal.devices, removal.portal, office.kept) == (0, Portal.SCHOOL, [])
+def test_begun_setup_can_be_deleted(world: TokenWorld) -> None:
+    world.service.create("hq", consent=True, portal=Portal.SCHOOL)
+    removal = world.service.delete("hq")
+    assert (removal.devices, removal.portal, world.stored_names) == (0, Portal.SCHOOL, [])
     assert "stays in Apple School Manager" in str(removal)
     assert "sign in as" not in str(removal)
 
 
-def test_two_administrators_who_begin_at_once_get_one_key_pair(office: Office) -> None:
+def test_two_administrators_who_begin_together_get_one_key_pair(world: TokenWorld) -> None:
     certificates: list[bytes] = []
-    real = office.store.secret
+    real = world.store.secret
 
     def slow(name: str) -> Secret | None:
-        # The first look, before a key pair is made, finds none; the other one is done before the second.
-        office.store.secret = real  # type: ignore[method-assign]
+        # The first read, before a key pair is made, finds none; the other setup ends before the second read.
+        world.store.secret = real  # type: ignore[method-assign]
         found = real(name)
-        certificates.append(office.begin())
+        certificates.append(world.begin())
         return found
 
-    office.store.secret = slow  # type: ignore[method-assign]
-    office.service.create("hq", consent=True)
-    assert [office.service.certificate("hq")] == certificates
+    world.store.secret = slow  # type: ignore[method-assign]
+    world.service.create("hq", consent=True)
+    assert [world.service.certificate("hq")] == certificates
 
 
-def test_an_older_file_does_not_take_the_place_of_a_newer_one(office: Office) -> None:
-    certificate = office.made()
-    older = office.service.stage("hq", office.download(certificate), apple_id=APPLE_ID)
-    office.clock.advance(hours=1)
-    office.upload(office.download(certificate))
-    newer = office.store.token("hq")
+def test_older_token_file_does_not_replace_a_newer_one(world: TokenWorld) -> None:
+    certificate = world.create_token()
+    older = world.service.stage("hq", world.download(certificate), apple_id=APPLE_ID)
+    world.clock.advance(hours=1)
+    world.upload(world.download(certificate))
+    newer = world.store.token("hq")
     with pytest.raises(TokenError, match="an older file"):
-        office.service.accept(older)
-    assert office.store.token("hq") == newer
+        world.service.accept(older)
+    assert world.store.token("hq") == newer
 
 
-def test_what_changed_meanwhile_stays(office: Office) -> None:
-    certificate = office.made()
-    staged = office.service.stage("hq", office.download(certificate), apple_id=APPLE_ID)
-    office.store.replace_token(attrs.evolve(office.store.token("hq"), scope_tags={"emea"}))
-    assert office.service.accept(staged).token.scope_tags == {"emea"}
+def test_settings_changed_meanwhile_are_kept(world: TokenWorld) -> None:
+    certificate = world.create_token()
+    staged = world.service.stage("hq", world.download(certificate), apple_id=APPLE_ID)
+    world.store.replace_token(attrs.evolve(world.store.token("hq"), scope_tags={"emea"}))
+    assert world.service.accept(staged).token.scope_tags == {"emea"}
 
 
-def test_a_token_that_was_deleted_meanwhile_does_not_come_back(office: Office) -> None:
-    certificate = office.made()
-    staged = office.service.stage("hq", office.download(certificate), apple_id=APPLE_ID)
-    office.service.delete("hq", cascade=True)
+def test_token_deleted_meanwhile_is_not_stored_again(world: TokenWorld) -> None:
+    certificate = world.create_token()
+    staged = world.service.stage("hq", world.download(certificate), apple_id=APPLE_ID)
+    world.service.delete("hq", cascade=True)
     with pytest.raises(UnknownTokenError, match="deleted meanwhile"):
-        office.service.accept(staged)
-    assert office.kept == []
+        world.service.accept(staged)
+    assert world.stored_names == []
 
 
-def test_of_two_who_store_a_token_at_once_one_is_told(office: Office) -> None:
-    certificate = office.begin()
-    first = office.service.stage("hq", office.download(certificate), apple_id=APPLE_ID)
-    second = office.service.stage("hq", office.download(certificate), apple_id=APPLE_ID)
-    office.store.meanwhile = lambda: office.service.accept(second)
+def test_one_of_two_concurrent_uploads_gets_an_error(world: TokenWorld) -> None:
+    certificate = world.begin()
+    first = world.service.stage("hq", world.download(certificate), apple_id=APPLE_ID)
+    second = world.service.stage("hq", world.download(certificate), apple_id=APPLE_ID)
+    world.store.meanwhile = lambda: world.service.accept(second)
     with pytest.raises(DuplicateTokenError):
-        office.service.accept(first)
-    assert office.store.token("hq") == second.token
-    assert office.kept == ["key pair", "hq"]
+        world.service.accept(first)
+    assert world.store.token("hq") == second.token
+    assert world.stored_names == ["key pair", "hq"]
 
 
 _ADD_SERVER = "Add MDM server and download server token"

@@ -1,4 +1,4 @@
-"""Where every token stands, as objects, text and HTML."""
+"""The state of every token, as objects, text and HTML."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from pyade.core.token import TokenStatus
 from pyade.operations import TokenOverview, overview, overview_html
 
 
-def look(world: World) -> TokenOverview:
+def overview_of_token(world: World) -> TokenOverview:
     (one,) = overview(world.store, now=world.clock())
     return one
 
 
-def test_a_token_before_its_first_sync(world: World) -> None:
-    one = look(world)
+def test_overview_of_a_token_before_its_first_sync(world: World) -> None:
+    one = overview_of_token(world)
     assert (one.name, one.last_sync_at, one.total, one.released, one.at_risk) == ("hq", None, 0, 0, 0)
     assert (one.next_request_at, one.next_automatic_at) == (world.clock(), world.clock())
     assert "Last sync" in str(one)
     assert "never" in str(one)
 
 
-def test_a_token_in_step(world: World, profile: EnrollmentProfile) -> None:
+def test_overview_of_a_token_that_is_up_to_date(world: World, profile: EnrollmentProfile) -> None:
     serials = world.apple.add_devices(1_500, server="hq")
     world.sync()
     world.run(profile)
     world.apple.unassign(serials[:2])
     world.later(hours=1).sync()
-    one = look(world)
+    one = overview_of_token(world)
     assert (dict(one.devices), one.total, one.released, one.at_risk) == ({"assigned": 1_498}, 1_498, 2, 0)
     assert one.last_sync_at == world.clock()
     assert one.next_request_at == world.clock() + timedelta(minutes=15)
@@ -44,53 +44,53 @@ def test_a_token_in_step(world: World, profile: EnrollmentProfile) -> None:
     assert "Last error" not in text
 
 
-def test_what_is_wrong_is_shown(world: World) -> None:
+def test_overview_shows_problems(world: World) -> None:
     world.apple.add_devices(3, server="hq")
     world.sync()
     token = world.store.token("hq")
     world.store.replace_token(attrs.evolve(token, access_token_expiry=world.clock() + timedelta(days=5)))
     state = attrs.evolve(world.state, last_error="ServerError: 500")
     world.store.save_sync_state("hq", state)
-    one = look(world)
+    one = overview_of_token(world)
     assert one.at_risk == 3
     assert "ServerError: 500" in str(one)
     assert f"as {token.apple_id}" in str(one)
     assert "5 days left" in str(one)
     suspended = attrs.evolve(world.state, suspended="TermsError: sign", suspended_with=token.fingerprint)
     world.store.save_sync_state("hq", suspended)
-    assert "Suspended" in str(look(world))
+    assert "Suspended" in str(overview_of_token(world))
 
 
-def test_migrations_are_counted_and_the_next_deadline_is_named(world: World) -> None:
+def test_migrations_are_counted_and_the_next_deadline_is_shown(world: World) -> None:
     world.apple.add_devices(2, server="hq")
     for days in (3, 40, -2):
         deadline = world.clock() + timedelta(days=days)
         world.apple.add_devices(1, server="hq", mdm_migration_deadline=deadline.isoformat())
     world.sync()
-    one = look(world)
+    one = overview_of_token(world)
     assert (one.migrations, one.next_deadline) == (3, world.clock() + timedelta(days=3))
     assert "3 devices with a deadline, next 2025-01-04" in str(one)
     world.later(days=50)
-    assert look(world).next_deadline is None
-    assert "3 devices with a deadline, all have passed" in str(look(world))
+    assert overview_of_token(world).next_deadline is None
+    assert "3 devices with a deadline, all have passed" in str(overview_of_token(world))
 
 
-def test_statuses_are_told_in_words(world: World) -> None:
+def test_statuses_are_shown_as_words(world: World) -> None:
     world.apple.add_devices(2, server="hq")
     world.sync()
-    assert "2 devices (2 without a profile)" in str(look(world))
-    assert "1 of an unknown status" in str(attrs.evolve(look(world), devices={"": 1}))
-    assert "1 weird" in str(attrs.evolve(look(world), devices={"weird": 1}))
+    assert "2 devices (2 without a profile)" in str(overview_of_token(world))
+    assert "1 of an unknown status" in str(attrs.evolve(overview_of_token(world), devices={"": 1}))
+    assert "1 weird" in str(attrs.evolve(overview_of_token(world), devices={"weird": 1}))
 
 
-def test_without_a_time_the_clock_is_read(world: World) -> None:
+def test_overview_without_a_time_reads_the_clock(world: World) -> None:
     before = datetime.now(UTC)
     (one,) = overview(world.store)
     assert before <= one.seen_at <= datetime.now(UTC)
 
 
-class Reader(HTMLParser):
-    """Collects the cells of a page, and what it would load."""
+class CellReader(HTMLParser):
+    """Collects the cells of a page, and the resources it would load."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,10 +111,10 @@ class Reader(HTMLParser):
             self.cells.append(data)
 
 
-def test_the_page_shows_the_same_and_loads_nothing(world: World) -> None:
-    one = attrs.evolve(look(world), name="<b>hq</b>", organization="R&D <script>")
+def test_page_shows_the_same_and_loads_nothing(world: World) -> None:
+    one = attrs.evolve(overview_of_token(world), name="<b>hq</b>", organization="R&D <script>")
     page = overview_html([one, one])
-    reader = Reader()
+    reader = CellReader()
     reader.feed(page)
     assert reader.open == []
     assert reader.loads == []
@@ -125,8 +125,8 @@ def test_the_page_shows_the_same_and_loads_nothing(world: World) -> None:
     assert "No token" in overview_html([])
 
 
-def test_a_token_that_must_be_renewed_is_marked(world: World) -> None:
+def test_token_that_must_be_renewed_is_marked(world: World) -> None:
     marked = '<tr class="highlight"><th scope="row">Token</th>'
-    assert marked not in overview_html([look(world)])
+    assert marked not in overview_html([overview_of_token(world)])
     world.later(days=350)
-    assert marked in overview_html([look(world)])
+    assert marked in overview_html([overview_of_token(world)])

@@ -1,8 +1,8 @@
-"""Two schedulers in two processes over PostgreSQL live through days of portal work, faults and kills.
+"""Two schedulers in two processes over PostgreSQL run through days of portal work, faults and kills.
 
-One simulated clock, served on loopback, gives both nodes and the store the time and wakes them; it jumps
-when everybody waits. ``PYADE_NODES_DAYS``, ``PYADE_NODES_TOKENS`` and ``PYADE_NODES_SEED`` say how much, and
-what happens.
+One simulated clock, served on loopback, gives both nodes and the store the time and wakes them; it advances
+when all nodes wait. ``PYADE_NODES_DAYS`` and ``PYADE_NODES_TOKENS`` set the size, ``PYADE_NODES_SEED`` the
+random events.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ with PostgresStore(dsn, schema=schema, clock=clock) as store:
 
 @attrs.define(eq=False)
 class Node:
-    """A process as the clock sees it: at work unless it, or each of its jobs, waits."""
+    """A process as the clock sees it: working unless it, or each of its jobs, waits."""
 
     name: str
     jobs: int = 0
@@ -112,13 +112,13 @@ class Node:
     process: subprocess.Popen[str] | None = None
 
     @property
-    def rests(self) -> bool:
+    def is_idle(self) -> bool:
         return self.waits or 0 < self.jobs == self.sleeping
 
 
 @attrs.define(eq=False)
 class Alarm:
-    """Somebody who waits."""
+    """A waiting node or job."""
 
     at: datetime
     node: Node
@@ -127,7 +127,7 @@ class Alarm:
 
 
 class SimulatedClock:
-    """The time of all nodes, which goes on to the next alarm or entry of the diary when all of them rest."""
+    """The time of all nodes, which advances to the next alarm or diary entry when all nodes are idle."""
 
     def __init__(self, until: Callable[[datetime], datetime]) -> None:
         self.now = datetime(2025, 1, 1, tzinfo=UTC)
@@ -148,18 +148,18 @@ class SimulatedClock:
         self._listener.close()
 
     def enter(self, number: int, node: Node) -> None:
-        """Wait for *node* from now on."""
+        """Start to wait for *node*."""
         with self._lock:
             self.nodes[number] = node
 
     def leave(self, number: int) -> None:
-        """Forget a node that is dead."""
+        """Remove a dead node."""
         with self._lock:
             node = self.nodes.pop(number)
             for alarm in [alarm for alarm in self._alarms if alarm.node is node]:
                 self._alarms.remove(alarm)
                 alarm.rung.set()
-            self._go_on()
+            self._advance_if_idle()
 
     def _serve(self) -> None:
         while True:
@@ -167,9 +167,9 @@ class SimulatedClock:
                 line = self._listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._talk, args=(line,), daemon=True).start()
+            threading.Thread(target=self._serve_node, args=(line,), daemon=True).start()
 
-    def _talk(self, line: Connection) -> None:
+    def _serve_node(self, line: Connection) -> None:
         with line:
             try:
                 node = self.nodes.get(line.recv(), Node("dead"))
@@ -180,31 +180,31 @@ class SimulatedClock:
                 return  # the process ended, or was killed
 
     def _answer(self, node: Node, word: str, seconds: float = 0) -> datetime | None:
-        """Return the time, after a wait if one was asked for; None when it is all over."""
+        """Return the time, after the requested wait; None when the test is over."""
         if word in ("wait", "sleep"):
             alarm = Alarm(self.now + timedelta(seconds=seconds), node, is_job=word == "sleep")
             with self._lock:
                 if node not in self.nodes.values() or self.over.is_set():
                     return None
                 self._alarms.append(alarm)
-                self._mark(alarm, rests=True)
-                self._go_on()
+                self._set_idle(alarm, is_idle=True)
+                self._advance_if_idle()
             alarm.rung.wait()
             return None if self.over.is_set() else self.now
         if word in ("begin", "end"):
             with self._lock:
                 node.jobs += 1 if word == "begin" else -1
-                self._go_on()
+                self._advance_if_idle()
         return self.now
 
-    def _mark(self, alarm: Alarm, *, rests: bool) -> None:
+    def _set_idle(self, alarm: Alarm, *, is_idle: bool) -> None:
         if alarm.is_job:
-            alarm.node.sleeping += 1 if rests else -1
+            alarm.node.sleeping += 1 if is_idle else -1
         else:
-            alarm.node.waits = rests
+            alarm.node.waits = is_idle
 
-    def _go_on(self) -> None:
-        while self._alarms and all(node.rests for node in self.nodes.values()):
+    def _advance_if_idle(self) -> None:
+        while self._alarms and all(node.is_idle for node in self.nodes.values()):
             self.now = min([alarm.at for alarm in self._alarms] + [entry[0] for entry in self.diary])
             for entry in sorted(self.diary, key=lambda entry: entry[0]):
                 if entry[0] <= self.now:
@@ -215,12 +215,12 @@ class SimulatedClock:
             for alarm in list(self._alarms):
                 if alarm.at <= self.now or self.over.is_set():
                     self._alarms.remove(alarm)
-                    self._mark(alarm, rests=False)
+                    self._set_idle(alarm, is_idle=False)
                     alarm.rung.set()
 
 
 class WatchedApple(FakeApple):
-    """Apple, who tells somebody about each request after it was carried out."""
+    """A fake Apple that calls ``on_request`` after each request."""
 
     on_request: Callable[[WireRequest], object] = staticmethod(lambda request: None)
 
@@ -230,8 +230,8 @@ class WatchedApple(FakeApple):
         return outcome
 
 
-class Story:
-    """Everything of one test: Apple, the store, the nodes, and what happens to them."""
+class Simulation:
+    """All state of one test: Apple, the store, the nodes, and the diary."""
 
     def __init__(self, place: PostgresSchema, stack: ExitStack) -> None:
         self.chance = Random(SEED)
@@ -261,24 +261,24 @@ class Story:
             self.store.set_default_profile(name, PROFILE)
         self.apple.on_request = self.after_request
 
-    # What happens
+    # Events
 
     def write(self) -> None:
         """Fill the diary with random acts and faults."""
         seconds = (DAYS - QUIET_DAYS) * 86_400
-        acts = [self.portal] * 3 + [self.fault] * 4 + [self.trouble]
+        acts = [self.portal] * 3 + [self.fault] * 4 + [self.break_token]
         for _ in range(4 * TOKENS * (DAYS - QUIET_DAYS) // 10):
             at = self.clock.now + timedelta(seconds=self.chance.uniform(0, seconds))
             self.clock.diary.append((at, self.chance.choice(acts)))
         for _ in range(KILLS):
             at = self.clock.now + timedelta(seconds=self.chance.uniform(0, seconds))
             self.clock.diary.append((at, self.kill_soon))
-        # What waits for a request that never came must not disturb the quiet days.
+        # Faults whose request never came must not disturb the quiet days.
         end = self.clock.until - timedelta(days=QUIET_DAYS)
-        self.clock.diary.append((end, self.calm_down))
+        self.clock.diary.append((end, self.end_faults))
 
     def portal(self) -> None:
-        """Let an administrator work."""
+        """Do random work in the portal."""
         name = self.chance.choice(self.names)
         serials = sorted(self.apple.server(name).devices)
         act = self.chance.choice(["add", "add", "take", "move", "again", "edit"])
@@ -323,13 +323,13 @@ class Story:
             faults += [Fault.repeated_cursor(), Fault.empty(), Fault.answered(body=b'{"devices": [{"ser')]
         self.apple.script(endpoint, *self.chance.choices(faults, k=self.chance.randint(1, 5)))
 
-    def trouble(self) -> None:
-        """Let something be wrong with a token until a person puts it right."""
+    def break_token(self) -> None:
+        """Break something about a token until an administrator fixes it."""
         name = self.chance.choice(self.names)
         organization = self.apple.server(name).organization
         act = self.chance.choice(["terms", "renewal", "session", "forgotten", "expired", "cursors"])
         soon = self.clock.now + timedelta(hours=self.chance.uniform(0.1, 40))
-        # Put right before the quiet days begin.
+        # Fixed before the quiet days begin.
         soon = min(soon, self.clock.until - timedelta(days=QUIET_DAYS))
         if act == "terms":
             self.apple.faults.change_terms(organization)
@@ -350,7 +350,7 @@ class Story:
         self.renewals[name] += 1
         self.store.replace_token(self.apple.token(name, name=name))
 
-    def calm_down(self) -> None:
+    def end_faults(self) -> None:
         for endpoint in (*PAGES, "POST /profile/devices", "POST /devices", "GET /session", "*"):
             self.apple.script(endpoint)
 
@@ -364,7 +364,7 @@ class Story:
         node.process = self.stack.enter_context(
             subprocess.Popen([sys.executable, "-c", WORKER, *arguments, self.place.schema], text=True)
         )
-        # Whatever fails here, no process is waited for that does not end.
+        # After any failure the test must not wait for a process that does not end.
         self.stack.callback(node.process.kill)
 
     def kill_soon(self) -> None:
@@ -384,7 +384,7 @@ class Story:
             self.clock.leave(number)
 
     def run(self) -> list[Event]:
-        """Let everything happen, and return the events that a reader saw meanwhile, up to the last."""
+        """Run the diary, and return the events that a reader saw meanwhile, up to the last."""
         seen: list[Event] = []
         with self.apple.serve() as web:
             self.base_url = web.base_url
@@ -404,7 +404,7 @@ class Story:
     def alive(self) -> list[Node]:
         return list(self.clock.nodes.values())
 
-    # What Apple counted
+    # Checks of Apple's records
 
     def requests(self, name: str, *endpoints: str) -> list[RequestRecord]:
         return [
@@ -415,36 +415,37 @@ class Story:
 
 
 @pytest.fixture
-def story(postgres: PostgresSchema) -> Iterator[Story]:
+def simulation(postgres: PostgresSchema) -> Iterator[Simulation]:
     with ExitStack() as stack:
-        yield Story(postgres, stack)
+        yield Simulation(postgres, stack)
 
 
-def starts_of(story: Story, times: list[datetime]) -> list[datetime]:
-    """Return when runs began: after silence, unless a run whose node was killed is taken over."""
+def starts_of(simulation: Simulation, times: list[datetime]) -> list[datetime]:
+    """Return when runs began: after silence, unless the run of a killed node is taken over."""
     starts = times[:1]
     for before, at in pairwise(times):
-        is_killed = any(starts[-1] <= killed <= at for killed in story.killed)
+        is_killed = any(starts[-1] <= killed <= at for killed in simulation.killed)
         limit = starts[-1] + timedelta(minutes=15) if is_killed else before + timedelta(minutes=5)
         if at >= limit:
             starts.append(at)
     return starts
 
 
-def check_runs(story: Story, name: str) -> None:
-    starts = starts_of(story, [request.at for request in story.requests(name, *PAGES)])
-    assert all(b - a >= timedelta(minutes=15) for a, b in pairwise(starts)), (name, starts, story.killed)
+def check_runs(simulation: Simulation, name: str) -> None:
+    starts = starts_of(simulation, [request.at for request in simulation.requests(name, *PAGES)])
+    assert all(b - a >= timedelta(minutes=15) for a, b in pairwise(starts)), (name, starts, simulation.killed)
     refused = sum(
-        request.status != 200 for request in story.requests(name, *PAGES, "GET /session", "POST /devices")
+        request.status != 200
+        for request in simulation.requests(name, *PAGES, "GET /session", "POST /devices")
     )
-    assert len(starts) <= DAYS + 1 + story.renewals[name] + len(story.killed) + refused, name
+    assert len(starts) <= DAYS + 1 + simulation.renewals[name] + len(simulation.killed) + refused, name
 
 
-def check_lists(story: Story, name: str) -> None:
-    """A full list at most every 7 days; one for a lost cursor at most every 24 hours, counted apart."""
+def check_lists(simulation: Simulation, name: str) -> None:
+    """A full list at most every 7 days; one for a lost cursor at most every 24 hours, counted separately."""
     full_at = recovered_at = datetime.min.replace(tzinfo=UTC)
     is_lost = is_asking = False
-    for request in story.requests(name, *PAGES):
+    for request in simulation.requests(name, *PAGES):
         if request.code.strip('"') in CURSOR_CODES:
             is_lost = True
         if request.path != "/server/devices" or "cursor" in request.body:
@@ -458,23 +459,23 @@ def check_lists(story: Story, name: str) -> None:
                 recovered_at = request.at
             is_lost = False
         # Until the first page is committed it is the same list, however often it is asked for.
-        is_asking = request.status != 200 or request.at in story.killed
+        is_asking = request.status != 200 or request.at in simulation.killed
 
 
-def check_sessions(story: Story, name: str) -> None:
-    """A new session is asked for where none is good any more, by one node."""
+def check_sessions(simulation: Simulation, name: str) -> None:
+    """A new session is requested only when none is valid any more, by one node."""
     window = SESSION_LIFETIME
     others = ("GET /session", "POST /profile/devices", "POST /devices", "POST /profile")
-    requests = story.requests(name, *PAGES, *others)
+    requests = simulation.requests(name, *PAGES, *others)
     opened = [r.at for r in requests if r.path == "/session" and r.status == 200]
     for at in opened:
         failures = [r for r in requests if at <= r.at < at + window and r.status != 200]
-        kills = [killed for killed in story.killed if at <= killed < at + window]
+        kills = [killed for killed in simulation.killed if at <= killed < at + window]
         assert sum(at <= other < at + window for other in opened) <= 1 + len(failures) + len(kills), name
 
 
-def check_events(story: Story, events: list[Event]) -> None:
-    """Each change once: what came and went alternates, ends where the store is, and is never told twice."""
+def check_events(simulation: Simulation, events: list[Event]) -> None:
+    """Each change once: additions and releases alternate, end with the store's state, and never repeat."""
     assert len({event.id for event in events}) == len(events)
     present: dict[tuple[str, str], bool] = {}
     came: Counter[tuple[str, str]] = Counter()
@@ -492,15 +493,17 @@ def check_events(story: Story, events: list[Event]) -> None:
             went[key] += 1
         elif event.serial_number is not None:
             assert key in present, event
-    assert came <= story.arrivals
-    assert went <= story.departures
-    listed = {(name, record.serial_number) for name in story.names for record in story.store.devices(name)}
+    assert came <= simulation.arrivals
+    assert went <= simulation.departures
+    listed = {
+        (name, record.serial_number) for name in simulation.names for record in simulation.store.devices(name)
+    }
     assert {key for key, is_present in present.items() if is_present} == listed
 
 
-def check_token_events(story: Story, events: list[Event]) -> None:
-    """A token is suspended once for each reason, resumed once, and is in the store as it was told last."""
-    reasons = dict.fromkeys(story.names, "")
+def check_token_events(simulation: Simulation, events: list[Event]) -> None:
+    """A token is suspended once per reason, resumed once, and stored as the last event says."""
+    reasons = dict.fromkeys(simulation.names, "")
     for event in events:
         if event.kind is EventKind.TOKEN_SUSPENDED:
             reason = event.details["reason"].partition(":")[0]
@@ -511,7 +514,7 @@ def check_token_events(story: Story, events: list[Event]) -> None:
             reasons[event.token_name] = ""
     assert any(event.kind is EventKind.TOKEN_RESUMED for event in events)
     assert set(reasons.values()) == {""}
-    assert not [name for name, state in story.store.sync_states().items() if state.suspended]
+    assert not [name for name, state in simulation.store.sync_states().items() if state.suspended]
 
 
 @pytest.mark.slow
@@ -519,15 +522,15 @@ def check_token_events(story: Story, events: list[Event]) -> None:
     "PYADE_NODES_TOKENS" not in os.environ,
     reason="takes half a minute or more: PYADE_NODES_TOKENS=20 runs it, as nox -s slow does",
 )
-def test_two_nodes_lose_nothing_and_break_no_limit(story: Story) -> None:
-    story.write()
-    seen = story.run()
-    for name in story.names:
-        check_runs(story, name)
-        check_lists(story, name)
-        check_sessions(story, name)
-        records = {record.serial_number: record for record in story.store.devices(name)}
-        expected = story.apple.server(name).devices
+def test_two_nodes_lose_nothing_and_keep_the_limits(simulation: Simulation) -> None:
+    simulation.write()
+    seen = simulation.run()
+    for name in simulation.names:
+        check_runs(simulation, name)
+        check_lists(simulation, name)
+        check_sessions(simulation, name)
+        records = {record.serial_number: record for record in simulation.store.devices(name)}
+        expected = simulation.apple.server(name).devices
         assert records.keys() == expected.keys(), name
         for serial, found in expected.items():
             device = Device.from_apple(dict(found.record))
@@ -538,8 +541,8 @@ def test_two_nodes_lose_nothing_and_break_no_limit(story: Story) -> None:
             ), (name, serial)
             assert stored.asset_tag == device.asset_tag
             assert device.profile_status == "assigned", (name, serial)
-    assert seen == list(story.store.events(limit=1_000_000))
-    check_events(story, seen)
-    check_token_events(story, seen)
-    assert {r.headers["user-agent"].partition("/")[2] for r in story.apple.requests} >= {"1", "2"}
-    assert story.killed
+    assert seen == list(simulation.store.events(limit=1_000_000))
+    check_events(simulation, seen)
+    check_token_events(simulation, seen)
+    assert {r.headers["user-agent"].partition("/")[2] for r in simulation.apple.requests} >= {"1", "2"}
+    assert simulation.killed

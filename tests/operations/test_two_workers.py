@@ -1,7 +1,7 @@
 """Two Procrastinate workers in two processes share twenty tokens; one is killed in the middle of a sync.
 
 The processes run as users run them, by Procrastinate's command line. They and the store read the time from a
-file, so that a lease ends when the test says so; the heartbeats of the workers are real, and short.
+file, so that the test decides when a lease ends; the heartbeats of the workers are real, and short.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ LEFT: LiteralString = """
 
 
 class WatchedApple(FakeApple):
-    """Apple, who answers from when the gate opens, and tells somebody about each request before that."""
+    """A fake Apple that answers only after ``gate`` opens, and calls ``on_request`` before each response."""
 
     on_request: Callable[[WireRequest], object] = staticmethod(lambda request: None)
 
@@ -107,8 +107,8 @@ class WatchedApple(FakeApple):
         return outcome
 
 
-class Story:
-    """Everything of one test: Apple, the store, the queue and the workers."""
+class QueueSimulation:
+    """All state of one test: Apple, the store, the queue and the workers."""
 
     def __init__(self, place: PostgresSchema, folder: Path, stack: ExitStack) -> None:
         import psycopg
@@ -152,11 +152,11 @@ class Story:
                 text=True,
             )
             self.nodes[node] = self.stack.enter_context(process)
-            # Whatever fails here, no process is waited for that does not end.
+            # After any failure the test must not wait for a process that does not end.
             self.stack.callback(process.kill)
 
     def after_request(self, request: WireRequest) -> None:
-        """Kill whoever asks for the third page of a list, before the answer is on its way."""
+        """Kill the worker that fetches the third page of a list, before the response is sent."""
         if self.killed is None and request.endpoint in PAGES:
             name, _, node = request.headers["user-agent"].partition("/")
             self.seen[name] += 1
@@ -166,7 +166,7 @@ class Story:
                 self.was_killed.set()
 
     def pass_time(self, *, seconds: float) -> None:
-        """Move the clock of the nodes and the store, and what waits in the queue by as much."""
+        """Advance the clock of the nodes and the store, and the scheduled jobs by the same time."""
         self.clock.advance(seconds)
         new = self.folder / "new"
         new.write_text(self.clock().isoformat())
@@ -193,7 +193,7 @@ class Story:
         self.wait_until(lambda: self.ask(TICKS) >= enough and self.ask(IDLE, dead=dead))
 
     def is_done(self, name: str) -> bool:
-        """Return True if the store has what Apple has of a token, and each device its profile."""
+        """Return True if the store equals Apple for a token, and each device has its profile."""
         records = {record.serial_number: record.device for record in self.store.devices(name)}
         listed = self.apple.server(name).devices.items()
         expected = {serial: Device.from_apple(dict(found.record)) for serial, found in listed}
@@ -211,54 +211,56 @@ class Story:
 
 
 @pytest.fixture
-def story(postgres: PostgresSchema, tmp_path: Path) -> Iterator[Story]:
+def simulation(postgres: PostgresSchema, tmp_path: Path) -> Iterator[QueueSimulation]:
     with ExitStack() as stack:
-        yield Story(postgres, tmp_path, stack)
+        yield QueueSimulation(postgres, tmp_path, stack)
 
 
 @pytest.mark.slow
-def test_a_worker_goes_on_where_another_was_killed(story: Story) -> None:
-    with story.apple.serve() as web:
-        story.start(web.base_url)
-        story.wait_until(lambda: story.ask("SELECT count(*) FROM procrastinate_workers") == len(NODES))
-        story.apple.gate.set()
-        story.wait_until(story.was_killed.is_set)
-        assert story.killed is not None
-        victim, _, dead_node = story.killed.headers["user-agent"].partition("/")
+def test_worker_continues_where_another_was_killed(simulation: QueueSimulation) -> None:
+    with simulation.apple.serve() as web:
+        simulation.start(web.base_url)
+        simulation.wait_until(
+            lambda: simulation.ask("SELECT count(*) FROM procrastinate_workers") == len(NODES)
+        )
+        simulation.apple.gate.set()
+        simulation.wait_until(simulation.was_killed.is_set)
+        assert simulation.killed is not None
+        victim, _, dead_node = simulation.killed.headers["user-agent"].partition("/")
         (alive_node,) = set(NODES) - {dead_node}
 
-        # The other one may not touch what the dead one had, until its leases ended.
-        story.wait_until(lambda: story.ask(STALLED, seconds=STALLED_SECONDS))
-        story.settle(dead=story.ask(OLDEST))
-        left = story.ask(LEFT)
+        # The other worker may not use the tokens of the dead one until their leases end.
+        simulation.wait_until(lambda: simulation.ask(STALLED, seconds=STALLED_SECONDS))
+        simulation.settle(dead=simulation.ask(OLDEST))
+        left = simulation.ask(LEFT)
         assert victim in left
-        before = len(story.requests(victim, *PAGES))
+        before = len(simulation.requests(victim, *PAGES))
 
         for _ in range(8):
-            story.pass_time(seconds=60)
-            story.settle()
-            if all(story.is_done(name) for name in story.names):
+            simulation.pass_time(seconds=60)
+            simulation.settle()
+            if all(simulation.is_done(name) for name in simulation.names):
                 break
-        alive = story.nodes[alive_node]
+        alive = simulation.nodes[alive_node]
         alive.terminate()
-        assert alive.wait(timeout=60) == 0, (story.folder / f"{alive_node}.log").read_text()
+        assert alive.wait(timeout=60) == 0, (simulation.folder / f"{alive_node}.log").read_text()
 
-    assert [name for name in story.names if not story.is_done(name)] == []
-    assert story.ask("SELECT count(*) FROM procrastinate_jobs WHERE status = 'doing'") == 0
-    # It was continued, by the other one, with the page that nobody had stored.
-    following = story.requests(victim, *PAGES)[before:]
+    assert [name for name in simulation.names if not simulation.is_done(name)] == []
+    assert simulation.ask("SELECT count(*) FROM procrastinate_jobs WHERE status = 'doing'") == 0
+    # The other worker continued with the first page that was not stored.
+    following = simulation.requests(victim, *PAGES)[before:]
     assert {request.headers["user-agent"] for request in following} == {f"{victim}/{alive_node}"}
-    assert following[0].body["cursor"] == story.requests(victim, *PAGES)[before - 1].body["cursor"]
-    for name in story.names:
-        pages = story.requests(name, *PAGES)
+    assert following[0].body["cursor"] == simulation.requests(victim, *PAGES)[before - 1].body["cursor"]
+    for name in simulation.names:
+        pages = simulation.requests(name, *PAGES)
         asked = Counter((request.path, request.body.get("cursor")) for request in pages)
         assert sum(asked.values()) - len(asked) <= (name in left), name
         # All that time belongs to one run: one full list, and no second start within the 15 minutes. Its
-        # first page is asked for again where the kill came before it was stored.
+        # first page is requested again if the kill happened before it was stored.
         assert sum("cursor" not in request.body for request in pages) in (1, 1 + (name in left)), name
         sent = Counter(
             serial
-            for request in story.requests(name, "POST /profile/devices")
+            for request in simulation.requests(name, "POST /profile/devices")
             for serial in request.body["devices"]
         )
         assert set(sent.values()) == {1} or name in left, (name, sent)

@@ -1,4 +1,4 @@
-"""The tasks for a queue: what each call does and when it wants to be called again."""
+"""The tasks for a queue: what each call does and when it must be called again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PROFILE = EnrollmentProfile(name="Standard Mac", url="https://mdm.contoso.exampl
 
 
 @attrs.define
-class Shop:
+class QueueWorld:
     clock: FrozenClock
     apple: FakeApple
     store: MemoryStore
@@ -50,99 +50,99 @@ class Shop:
 
 
 @pytest.fixture
-def shop() -> Shop:
+def world() -> QueueWorld:
     # A queue has its own clock, which is the real one.
     clock = FrozenClock(datetime.now(UTC))
-    shop = Shop(clock, FakeApple(clock=clock), MemoryStore(clock=clock))
+    world = QueueWorld(clock, FakeApple(clock=clock), MemoryStore(clock=clock))
     for name in "ab":
-        shop.apple.add_devices(2, server=shop.apple.add_server(name))
-        shop.store.add_token(shop.apple.token(name, name=name))
-        shop.store.set_default_profile(name, PROFILE)
-    return shop
+        world.apple.add_devices(2, server=world.apple.add_server(name))
+        world.store.add_token(world.apple.token(name, name=name))
+        world.store.set_default_profile(name, PROFILE)
+    return world
 
 
-def test_a_call_syncs_what_is_due_and_says_when_to_call_again(shop: Shop) -> None:
-    assert shop.due() == ("a", "b")
-    assert shop.sync() == shop.clock() + DAY
-    assert shop.due() == ("b",)
-    assert len(list(shop.store.devices("a"))) == 2
-    before = len(shop.apple.requests)
-    assert shop.sync() == shop.clock() + DAY
-    assert len(shop.apple.requests) == before
-    shop.clock.advance(days=1)
-    assert shop.due() == ("a", "b")
+def test_call_syncs_due_tokens_and_returns_the_next_time(world: QueueWorld) -> None:
+    assert world.due() == ("a", "b")
+    assert world.sync() == world.clock() + DAY
+    assert world.due() == ("b",)
+    assert len(list(world.store.devices("a"))) == 2
+    before = len(world.apple.requests)
+    assert world.sync() == world.clock() + DAY
+    assert len(world.apple.requests) == before
+    world.clock.advance(days=1)
+    assert world.due() == ("a", "b")
 
 
-def test_an_assignment_comes_again_when_a_device_waits(shop: Shop) -> None:
-    shop.sync()
-    (serial, _) = (record.serial_number for record in shop.store.devices("a"))
-    shop.apple.faults.throttle([serial], shop.clock() + timedelta(hours=5))
-    again_at = shop.assign()
+def test_assignment_is_called_again_when_a_device_waits(world: QueueWorld) -> None:
+    world.sync()
+    (serial, _) = (record.serial_number for record in world.store.devices("a"))
+    world.apple.faults.throttle([serial], world.clock() + timedelta(hours=5))
+    again_at = world.assign()
     assert again_at is not None
-    assert timedelta(hours=5) <= again_at - shop.clock() <= timedelta(hours=24)
-    shop.clock.advance(days=2)
-    assert shop.assign() is None
-    assert {record.device.profile_status for record in shop.store.devices("a")} == {"assigned"}
+    assert timedelta(hours=5) <= again_at - world.clock() <= timedelta(hours=24)
+    world.clock.advance(days=2)
+    assert world.assign() is None
+    assert {record.device.profile_status for record in world.store.devices("a")} == {"assigned"}
 
 
-def test_a_failure_is_a_later_call(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
-    shop.broken = True
-    assert shop.sync() == shop.clock() + MINUTES_15
-    assert shop.assign() == shop.clock() + MINUTES_15
+def test_failure_returns_a_later_time(world: QueueWorld, caplog: pytest.LogCaptureFixture) -> None:
+    world.broken = True
+    assert world.sync() == world.clock() + MINUTES_15
+    assert world.assign() == world.clock() + MINUTES_15
     assert "12345" not in caplog.text
-    shop.broken = False
-    shop.apple.script("*", *[Fault.refused("ACCESS_DENIED")] * 3)
-    start = shop.clock()
+    world.broken = False
+    world.apple.script("*", *[Fault.refused("ACCESS_DENIED")] * 3)
+    start = world.clock()
     for failures in range(3):
-        assert shop.sync() == shop.clock() + MINUTES_15 * 2**failures
-        shop.clock.advance(hours=1)
-    assert shop.clock() - start == timedelta(hours=3)
+        assert world.sync() == world.clock() + MINUTES_15 * 2**failures
+        world.clock.advance(hours=1)
+    assert world.clock() - start == timedelta(hours=3)
 
 
-def test_a_parked_token_costs_one_call_a_day(shop: Shop) -> None:
-    shop.apple.faults.revoke_token("a")
-    assert shop.sync() == shop.clock() + DAY
-    before = len(shop.apple.requests)
-    assert shop.assign() is None
-    assert len(shop.apple.requests) == before
-    assert shop.due() == ("b",)
-    shop.sync("b")
-    shop.apple.faults.revoke_token("b")
-    shop.apple.faults.expire_sessions()
-    assert shop.assign("b") is None
+def test_suspended_token_costs_one_call_a_day(world: QueueWorld) -> None:
+    world.apple.faults.revoke_token("a")
+    assert world.sync() == world.clock() + DAY
+    before = len(world.apple.requests)
+    assert world.assign() is None
+    assert len(world.apple.requests) == before
+    assert world.due() == ("b",)
+    world.sync("b")
+    world.apple.faults.revoke_token("b")
+    world.apple.faults.expire_sessions()
+    assert world.assign("b") is None
 
 
-def test_a_token_that_another_worker_holds_is_looked_at_again(shop: Shop) -> None:
-    lease = shop.store.acquire_lease("a", "another")
-    for again_at in (shop.sync(), shop.assign()):
+def test_token_leased_by_another_worker_is_tried_again(world: QueueWorld) -> None:
+    lease = world.store.acquire_lease("a", "another")
+    for again_at in (world.sync(), world.assign()):
         assert again_at is not None
-        assert shop.clock() < again_at <= shop.clock() + SyncPolicy().time_limit
-    assert not shop.apple.requests
-    shop.store.release_lease(lease)
-    assert shop.sync() == shop.clock() + DAY
+        assert world.clock() < again_at <= world.clock() + SyncPolicy().time_limit
+    assert not world.apple.requests
+    world.store.release_lease(lease)
+    assert world.sync() == world.clock() + DAY
 
 
-def test_a_token_that_is_gone_ends_its_tasks(shop: Shop) -> None:
-    shop.store.remove_token("a", now=shop.clock())
-    assert shop.sync() is None
-    assert shop.assign() is None
+def test_removed_token_ends_its_tasks(world: QueueWorld) -> None:
+    world.store.remove_token("a", now=world.clock())
+    assert world.sync() is None
+    assert world.assign() is None
 
 
-def test_an_assigner_of_ones_own_does_the_work(shop: Shop) -> None:
-    shop.sync()
+def test_custom_assigner_is_used(world: QueueWorld) -> None:
+    world.sync()
     made: list[str] = []
 
     def factory(client: Client, progress: Any) -> Assigner:
         made.append(client.token_name)
-        return Assigner(client, shop.store, clock=shop.clock, progress=progress)
+        return Assigner(client, world.store, clock=world.clock, progress=progress)
 
-    assert shop.assign(assigner=factory) is None
+    assert world.assign(assigner=factory) is None
     assert made == ["a"]
-    assert {record.device.profile_status for record in shop.store.devices("a")} == {"assigned"}
+    assert {record.device.profile_status for record in world.store.devices("a")} == {"assigned"}
 
 
 def _run(app: Any) -> None:
-    # In a thread of its own: a worker makes an event loop.
+    # In its own thread: a worker creates an event loop.
     thread = threading.Thread(
         target=lambda: app.run_worker(wait=False, install_signal_handlers=False, listen_notify=False)
     )
@@ -151,38 +151,40 @@ def _run(app: Any) -> None:
     assert not thread.is_alive()
 
 
-def test_the_tasks_of_an_app_keep_every_token_in_step(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+def test_tasks_of_an_app_keep_every_token_up_to_date(
+    world: QueueWorld, caplog: pytest.LogCaptureFixture
+) -> None:
     procrastinate = pytest.importorskip("procrastinate", reason="the extra workers is not installed")
     testing = pytest.importorskip("procrastinate.testing")
     caplog.set_level(logging.CRITICAL)
     connector = testing.InMemoryConnector()
     app = procrastinate.App(connector=connector)
-    tick, *_ = register_tasks(app, shop.store, shop.client_for, clock=shop.clock)
+    tick, *_ = register_tasks(app, world.store, world.client_for, clock=world.clock)
     with app.open():
         tick.defer(timestamp=0)
         _run(app)
         tick.defer(timestamp=60)
         _run(app)
     for name in "ab":
-        statuses = [record.device.profile_status for record in shop.store.devices(name)]
+        statuses = [record.device.profile_status for record in world.store.devices(name)]
         assert statuses == ["assigned", "assigned"]
-    assert shop.apple.counts["POST /server/devices"] == 2
+    assert world.apple.counts["POST /server/devices"] == 2
     done = [job["task_name"] for job in connector.jobs.values() if job["status"] == "succeeded"]
-    # A worker also ticks by itself when its minute begins, and may find a token due that is worked on.
+    # A worker also ticks by itself each minute, and may find a due token that is already in work.
     assert min(done.count(f"pyade.{name}") for name in ("sync", "assign")) >= 2
     waiting = [
         job for job in connector.jobs.values() if job["status"] == "todo" and job["task_name"] != "pyade.tick"
     ]
     assert {job["args"]["token_name"] for job in waiting} == {"a", "b"}
-    assert all(job["scheduled_at"] == shop.clock() + DAY for job in waiting)
+    assert all(job["scheduled_at"] == world.clock() + DAY for job in waiting)
     assert len(waiting) == 2
 
 
-def test_an_app_may_leave_assignments_to_others(shop: Shop) -> None:
+def test_app_may_leave_assignments_to_others(world: QueueWorld) -> None:
     procrastinate = pytest.importorskip("procrastinate", reason="the extra workers is not installed")
     connector = pytest.importorskip("procrastinate.testing").InMemoryConnector()
     app = procrastinate.App(connector=connector)
-    _, sync, _ = register_tasks(app, shop.store, shop.client_for, assign=False, clock=shop.clock)
+    _, sync, _ = register_tasks(app, world.store, world.client_for, assign=False, clock=world.clock)
     with app.open():
         for name in ("a", "gone"):
             sync.defer(token_name=name)
@@ -193,26 +195,26 @@ def test_an_app_may_leave_assignments_to_others(shop: Shop) -> None:
     assert "gone" not in waiting
 
 
-def test_a_real_worker_over_postgresql_keeps_every_token_in_step(
-    shop: Shop, postgres: Any, caplog: pytest.LogCaptureFixture
+def test_real_worker_over_postgresql_keeps_every_token_up_to_date(
+    world: QueueWorld, postgres: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     procrastinate = pytest.importorskip("procrastinate", reason="the extra workers is not installed")
     storage = pytest.importorskip("pyade.storage.postgres")
     caplog.set_level(logging.CRITICAL)
-    with storage.PostgresStore(postgres.dsn, schema=postgres.schema, clock=shop.clock) as store:
-        for token in shop.store.tokens():
+    with storage.PostgresStore(postgres.dsn, schema=postgres.schema, clock=world.clock) as store:
+        for token in world.store.tokens():
             store.add_token(token)
             store.set_default_profile(token.name, PROFILE)
         options = {"options": f"-c search_path={postgres.schema}"}
         connector = procrastinate.PsycopgConnector(conninfo=postgres.dsn, kwargs=options)
         app = procrastinate.App(connector=connector)
-        tick, *_ = register_tasks(app, store, shop.client_for, clock=shop.clock)
+        tick, *_ = register_tasks(app, store, world.client_for, clock=world.clock)
 
         async def work() -> None:
             async with app.open_async():
                 await app.schema_manager.apply_schema_async()
                 for timestamp in (0, 60):
-                    # A worker also ticks by itself when its minute begins, and may have done so just now.
+                    # A worker also ticks by itself each minute, and may just have done so.
                     with contextlib.suppress(procrastinate.exceptions.AlreadyEnqueued):
                         await tick.defer_async(timestamp=timestamp)
                     await app.run_worker_async(
@@ -222,25 +224,25 @@ def test_a_real_worker_over_postgresql_keeps_every_token_in_step(
             done = [job.task_name for job in jobs if job.status == "succeeded"]
             assert min(done.count(f"pyade.{name}") for name in ("sync", "assign")) >= 2
             waiting = [job for job in jobs if job.status == "todo" and job.task_name == "pyade.sync"]
-            assert [job.scheduled_at for job in waiting] == [shop.clock() + DAY] * 2
+            assert [job.scheduled_at for job in waiting] == [world.clock() + DAY] * 2
 
         anyio.run(work)
         for name in "ab":
             statuses = [record.device.profile_status for record in store.devices(name)]
             assert statuses == ["assigned", "assigned"]
-    assert shop.apple.counts["POST /server/devices"] == 2
+    assert world.apple.counts["POST /server/devices"] == 2
 
 
-def test_every_engine_can_remind_of_a_renewal_once(shop: Shop) -> None:
-    soon = attrs.evolve(shop.store.token("a"), access_token_expiry=shop.clock() + 6 * DAY)
-    shop.store.replace_token(soon)
-    lease = shop.store.acquire_lease("a", "another")
-    send_reminders(shop.store, now=shop.clock())
-    assert not shop.store.events()
-    shop.store.release_lease(lease)
+def test_each_engine_sends_a_renewal_reminder_once(world: QueueWorld) -> None:
+    soon = attrs.evolve(world.store.token("a"), access_token_expiry=world.clock() + 6 * DAY)
+    world.store.replace_token(soon)
+    lease = world.store.acquire_lease("a", "another")
+    send_reminders(world.store, now=world.clock())
+    assert not world.store.events()
+    world.store.release_lease(lease)
     for _ in range(2):
-        send_reminders(shop.store, now=shop.clock())
-    (event,) = shop.store.events()
+        send_reminders(world.store, now=world.clock())
+    (event,) = world.store.events()
     assert (event.kind, event.token_name, event.details["days"]) == (EventKind.TOKEN_EXPIRING, "a", 7)
-    shop.sync()
-    assert shop.store.sync_state("a").reminded_days == 7
+    world.sync()
+    assert world.store.sync_state("a").reminded_days == 7

@@ -37,7 +37,7 @@ class TestBroken(StoreContract):
 """
 
 
-class CursorFirst(MemoryStore):
+class StoresCursorBeforePage(MemoryStore):
     def commit_page(
         self,
         token_name: str,
@@ -52,7 +52,7 @@ class CursorFirst(MemoryStore):
         return super().commit_page(token_name, devices, source=source, state=saved, now=now, lease=lease)
 
 
-class PageFirst(MemoryStore):
+class StoresPageBeforeCursor(MemoryStore):
     def commit_page(
         self,
         token_name: str,
@@ -70,7 +70,7 @@ class PageFirst(MemoryStore):
         return self.save_sync_state(token_name, attrs.evolve(state, revision=stored.revision + 1)), counts
 
 
-class LastWriterWins(MemoryStore):
+class IgnoresRevisions(MemoryStore):
     def commit_page(
         self,
         token_name: str,
@@ -85,7 +85,7 @@ class LastWriterWins(MemoryStore):
         return super().commit_page(token_name, devices, source=source, state=latest, now=now, lease=lease)
 
 
-class LastArrivalWins(MemoryStore):
+class IgnoresOperationDates(MemoryStore):
     def commit_page(
         self,
         token_name: str,
@@ -100,7 +100,7 @@ class LastArrivalWins(MemoryStore):
         return super().commit_page(token_name, undated, source=source, state=state, now=now, lease=lease)
 
 
-class ForgetsWhatIsInDoubt(MemoryStore):
+class ForgetsTies(MemoryStore):
     def commit_page(
         self,
         token_name: str,
@@ -133,8 +133,8 @@ class IgnoresTheLease(MemoryStore):
         return super().commit_page(token_name, devices, source=source, state=state, now=now)
 
 
-class OverADatabase(SQLStore):
-    """A store whose database the broken ones below reach."""
+class BrokenSQLStore(SQLStore):
+    """A store that gives the broken stores below access to its database."""
 
     make_database: type[SQLiteDatabase] = SQLiteDatabase
 
@@ -143,12 +143,12 @@ class OverADatabase(SQLStore):
         super().__init__(self.database)
 
 
-class RenewsWithWhateverComes(MemoryStore):
+class RenewsWithAnyToken(MemoryStore):
     def add_or_renew_token(self, token: Token, *, force: bool = False) -> Token:
         return super().add_or_renew_token(token, force=True)
 
 
-class ForgetsDeletions(OverADatabase):
+class ForgetsDeletions(BrokenSQLStore):
     def delete_device(self, token_name: str, serial_number: str, *, now: datetime) -> None:
         with self.database.writing() as session:
             session.rows("DELETE FROM {}device WHERE serial_number = ?", (serial_number,))
@@ -167,7 +167,7 @@ class ReadsEveryGroup(MemoryStore):
 
 
 class ReadsGroupAfterGroup(MemoryStore):
-    """Meets a device twice that changes its group meanwhile."""
+    """Returns a device twice if its group changes meanwhile."""
 
     def devices(
         self,
@@ -185,14 +185,14 @@ class ReadsGroupAfterGroup(MemoryStore):
         return read() if groups is None else chain.from_iterable(map(read, groups))
 
 
-class SharesWhatIsReleased(MemoryStore):
+class SharesReleasedDevices(MemoryStore):
     def shared_serials(self, token_name: str, *, serials: Sequence[str] | None = None) -> Sequence[str]:
         asked = [one.serial_number for one in self.devices(token_name, serials=serials)]
         known = Counter(record.serial_number for record in self.records_of(asked))
         return tuple(serial for serial, count in sorted(known.items()) if count > 1)
 
 
-class TellsBeforeItWrites(MemoryStore):
+class EmitsEventsBeforeWriting(MemoryStore):
     def commit_page(
         self,
         token_name: str,
@@ -208,8 +208,8 @@ class TellsBeforeItWrites(MemoryStore):
         return super().commit_page(token_name, devices, source=source, state=state, now=now, lease=lease)
 
 
-class RemembersTooMuch(OverADatabase):
-    """Moves the position on when events are read, not when they were handled."""
+class SavesPositionWhenReading(BrokenSQLStore):
+    """Moves the position forward when events are read, instead of when they were handled."""
 
     def events(
         self,
@@ -230,11 +230,11 @@ class RemembersTooMuch(OverADatabase):
             super().save_position(subscriber, after)
 
 
-class Forgetful(MemoryStore):
-    """Sound, but not durable, which it claims to be."""
+class LosesDataOnClose(MemoryStore):
+    """Correct, but not durable, although it claims to be."""
 
 
-class CommitsWhatFailed(SQLiteDatabase):
+class CommitsFailedTransactions(SQLiteDatabase):
     """A backend that breaks rule 1 of ``storage.database``."""
 
     @contextmanager
@@ -250,7 +250,7 @@ class CommitsWhatFailed(SQLiteDatabase):
 
 
 class LosesMicroseconds(SQLiteDatabase):
-    """A backend whose type of times is too coarse."""
+    """A backend whose time type has no microseconds."""
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
@@ -282,16 +282,16 @@ def _rounded(value: Value) -> Value:
     return value.replace(microsecond=0) if isinstance(value, datetime) else value
 
 
-class OverCommitsWhatFailed(OverADatabase):
-    make_database = CommitsWhatFailed
+class StoreCommittingFailedTransactions(BrokenSQLStore):
+    make_database = CommitsFailedTransactions
 
 
-class OverLosesMicroseconds(OverADatabase):
+class StoreLosingMicroseconds(BrokenSQLStore):
     make_database = LosesMicroseconds
 
 
 class Recorder:
-    """A pytest plugin that hands the broken store to the suite and notes what failed."""
+    """A pytest plugin that gives the broken store to the suite and records the failed tests."""
 
     def __init__(self, make_store: Callable[..., Store]) -> None:
         self.make_store = make_store
@@ -313,17 +313,17 @@ class Recorder:
     ("broken", "expected"),
     [
         (
-            CursorFirst,
+            StoresCursorBeforePage,
             {"test_page_that_breaks_leaves_no_cursor", "test_page_and_state_are_committed_together"},
         ),
-        (PageFirst, {"test_state_that_breaks_leaves_no_page"}),
-        (LastWriterWins, {"test_older_revision_is_refused"}),
+        (StoresPageBeforeCursor, {"test_state_that_breaks_leaves_no_page"}),
+        (IgnoresRevisions, {"test_older_revision_is_refused"}),
         (
-            LastArrivalWins,
+            IgnoresOperationDates,
             {"test_newest_operation_wins_across_pages", "test_list_does_not_overwrite_newer_events"},
         ),
         (
-            ForgetsWhatIsInDoubt,
+            ForgetsTies,
             {
                 "test_ties_are_stored_with_their_page",
                 "test_list_is_newer_than_events_from_before_it",
@@ -339,25 +339,25 @@ class Recorder:
         (
             ForgetsDeletions,
             {
-                "test_modified_does_not_bring_it_back_but_added_does",
-                "test_full_list_brings_it_back_if_it_began_later",
+                "test_added_restores_a_hidden_device_but_modified_does_not",
+                "test_full_list_restores_the_device_if_it_began_later",
             },
         ),
         (ReadsEveryGroup, {"test_devices_of_groups"}),
         (ReadsGroupAfterGroup, {"test_device_that_changes_its_group_comes_once"}),
-        (SharesWhatIsReleased, {"test_shared_serials"}),
-        (RenewsWithWhateverComes, {"test_token_of_another_server_is_refused"}),
-        (TellsBeforeItWrites, {"test_refused_write_makes_no_event"}),
-        (RemembersTooMuch, {"test_subscriber_that_fails_or_crashes_loses_none"}),
+        (SharesReleasedDevices, {"test_shared_serials"}),
+        (RenewsWithAnyToken, {"test_token_of_another_server_is_refused"}),
+        (EmitsEventsBeforeWriting, {"test_refused_write_makes_no_event"}),
+        (SavesPositionWhenReading, {"test_subscriber_that_fails_or_crashes_loses_none"}),
         (
-            Forgetful,
+            LosesDataOnClose,
             {"test_reopened_store_holds_everything", "test_reopened_store_holds_events_and_positions"},
         ),
-        (OverCommitsWhatFailed, {"test_text_that_breaks_leaves_no_page"}),
-        (OverLosesMicroseconds, {"test_profiles_round_trip_oldest_first"}),
+        (StoreCommittingFailedTransactions, {"test_text_that_breaks_leaves_no_page"}),
+        (StoreLosingMicroseconds, {"test_profiles_round_trip_oldest_first"}),
     ],
 )
-def test_broken_store_is_found_out(
+def test_contract_suite_detects_a_broken_store(
     broken: Callable[..., Store], expected: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Options for this run, such as coverage, are not meant for the run inside it.
@@ -372,11 +372,11 @@ def test_broken_store_is_found_out(
         "-p",
         "no:xdist",
         "-k",
-        # No store here breaks what these say of many devices, and they take half of the time.
+        # No store here breaks the promises about many devices, whose tests take half of the time.
         "not large and not many_devices and not unlisted_devices and not iteration_ends",
         "--import-mode=importlib",
         f"--rootdir={tmp_path}",
     ]
     assert pytest.main([*options, str(module)], plugins=[recorder]) == pytest.ExitCode.TESTS_FAILED
     assert recorder.failed >= expected
-    assert recorder.passed > 40, "the suite tells promises apart"
+    assert recorder.passed > 40, "the suite distinguishes promises"

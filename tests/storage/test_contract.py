@@ -1,4 +1,4 @@
-"""Each store keeps every promise, and stores that break one are found out."""
+"""Each store passes the contract suite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A row that cannot be read: it is named without its content, and others are read past it."""
+"""An unreadable row is reported without its content, and all other rows can be read."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ BROKEN_RULES = {
     "portal": "hush",
     "consented_at": "2026-01-01T00:00:00",
 }
-"""What a token refuses by its own rules, such as in a row that another program wrote."""
+"""Values that a token refuses, such as in a row that another program wrote."""
 
 
 @pytest.fixture
@@ -61,13 +61,13 @@ def damage(path: Path, place: str, value: bytes, where: str = "TRUE") -> None:
         connection.execute(f"UPDATE {table} SET {column} = CAST(? AS TEXT) WHERE {where}", (value,))
 
 
-def check_quiet(error: DamagedRecordError) -> None:
+def check_error_shows_no_content(error: DamagedRecordError) -> None:
     assert "hush" not in str(error)
     assert error.__cause__ is error.__context__ is None
 
 
 @pytest.mark.parametrize(("field", "value"), BROKEN_RULES.items())
-def test_token_that_breaks_a_rule_of_tokens_holds_up_no_other(
+def test_invalid_token_does_not_affect_the_others(
     path: Path, store: SQLiteStore, field: str, value: str
 ) -> None:
     store.add_token(example_token("other"))
@@ -75,7 +75,7 @@ def test_token_that_breaks_a_rule_of_tokens_holds_up_no_other(
     damage(path, "token.document", json.dumps(document).encode(), "name = 'hq'")
     with pytest.raises(DamagedRecordError, match="the token of token 'hq'") as caught:
         store.token("hq")
-    check_quiet(caught.value)
+    check_error_shows_no_content(caught.value)
     damaged: list[DamagedRecordError] = []
     assert store.tokens(damaged=damaged.append) == (example_token("other"),)
     assert [error.token_name for error in damaged] == ["hq"]
@@ -109,17 +109,17 @@ def test_token_that_breaks_a_rule_of_tokens_holds_up_no_other(
         ("event.at", lambda store: store.events()),
     ],
 )
-def test_damaged_row_of_a_token_names_it(
+def test_error_of_a_damaged_row_names_its_token(
     path: Path, store: SQLiteStore, place: str, read: Callable[[SQLiteStore], object], value: bytes
 ) -> None:
     damage(path, place, value)
     with pytest.raises(DamagedRecordError, match="'hq'") as caught:
         read(store)
     assert caught.value.token_name == "hq"
-    check_quiet(caught.value)
+    check_error_shows_no_content(caught.value)
 
 
-def test_damaged_lease_stops_its_token_alone(path: Path, store: SQLiteStore) -> None:
+def test_damaged_lease_stops_only_its_token(path: Path, store: SQLiteStore) -> None:
     store.add_token(example_token("other"))
     lease = store.acquire_lease("hq", "worker")
     damage(path, "lease.expires_at", b"hush")
@@ -130,7 +130,7 @@ def test_damaged_lease_stops_its_token_alone(path: Path, store: SQLiteStore) -> 
     ):
         with pytest.raises(DamagedRecordError, match="the lease of token 'hq'") as caught:
             work()
-        check_quiet(caught.value)
+        check_error_shows_no_content(caught.value)
     store.acquire_lease("other", "worker")
     store.release_lease(lease)
     store.acquire_lease("hq", "another")
@@ -140,10 +140,10 @@ def test_damaged_revision_is_no_conflict(path: Path, store: SQLiteStore) -> None
     damage(path, "token.revision", b"hush")
     with pytest.raises(DamagedRecordError, match="the sync state of token 'hq'") as caught:
         store.save_sync_state("hq", SyncState())
-    check_quiet(caught.value)
+    check_error_shows_no_content(caught.value)
 
 
-def test_damaged_device_can_be_deleted_and_comes_back(path: Path, store: SQLiteStore) -> None:
+def test_damaged_device_can_be_deleted_and_stored_again(path: Path, store: SQLiteStore) -> None:
     damage(path, "device.document", b"hush", "serial_number = 'C02000001'")
     store.delete_device("hq", "C02000001", now=NOW)
     assert serials_of(store) == ["C02000000", "C02000002"]
@@ -152,7 +152,7 @@ def test_damaged_device_can_be_deleted_and_comes_back(path: Path, store: SQLiteS
     assert len(serials_of(store)) == 3
 
 
-def test_subscriber_goes_on_after_events_that_cannot_be_read(
+def test_subscriber_continues_after_unreadable_events(
     path: Path, store: SQLiteStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     commit(store, Device(serial_number="LOST"))
@@ -167,7 +167,7 @@ def test_subscriber_goes_on_after_events_that_cannot_be_read(
     assert "hush" not in caplog.text
 
 
-def test_other_enrollments_are_read_past_a_damaged_one(path: Path, store: SQLiteStore) -> None:
+def test_other_enrollments_are_readable_beside_a_damaged_one(path: Path, store: SQLiteStore) -> None:
     for serial in ("A", "B", "C"):
         store.save_enrollment(example_enrollment(serial))
     damage(path, "enrollment.document", b"hush", "serial_number = 'B'")
@@ -176,7 +176,7 @@ def test_other_enrollments_are_read_past_a_damaged_one(path: Path, store: SQLite
     assert found == ["A", "C"]
     (error,) = left_out
     assert "the enrollment of 'B'" in str(error)
-    check_quiet(error)
+    check_error_shows_no_content(error)
     with pytest.raises(DamagedRecordError, match="'B'"):
         store.enrollment("B")
     with pytest.raises(DamagedRecordError, match="'B'"):
@@ -184,30 +184,30 @@ def test_other_enrollments_are_read_past_a_damaged_one(path: Path, store: SQLite
 
 
 @pytest.mark.parametrize("value", HUSH.values(), ids=HUSH.keys())
-def test_damaged_one_time_secret_is_used_up_and_named(path: Path, store: SQLiteStore, value: bytes) -> None:
+def test_damaged_one_time_secret_is_consumed_and_named(path: Path, store: SQLiteStore, value: bytes) -> None:
     store.save_enrollment(example_enrollment(), credential=one_time("secret"), is_new=True)
     damage(path, "one_time.value", value)
     with pytest.raises(DamagedRecordError, match=SERIAL) as caught:
         store.one_times(SERIAL)
-    check_quiet(caught.value)
+    check_error_shows_no_content(caught.value)
     with pytest.raises(DamagedRecordError, match=SERIAL):
         store.take_one_time(OneTimeKind.SCEP_CHALLENGE, digest_of("secret"), now=NOW)
     assert store.take_one_time(OneTimeKind.SCEP_CHALLENGE, digest_of("secret"), now=NOW) is None
 
 
-def test_damaged_secret_is_named_and_a_damaged_session_is_none(path: Path, store: SQLiteStore) -> None:
+def test_damaged_secret_is_named_and_damaged_session_is_none(path: Path, store: SQLiteStore) -> None:
     store.save_secret("key pair", "secret")
     store.save_session("key", "session")
     damage(path, "secret.value", b"hush \xff")
     assert store.load_session("key") is None
     with pytest.raises(DamagedRecordError, match="secret 'key pair'") as caught:
         store.secret("key pair")
-    check_quiet(caught.value)
-    store.save_secret("key pair", "anew")
-    assert store.secret("key pair") == Secret("anew")
+    check_error_shows_no_content(caught.value)
+    store.save_secret("key pair", "renewed")
+    assert store.secret("key pair") == Secret("renewed")
 
 
-def test_damaged_token_is_left_out_on_demand(path: Path, store: SQLiteStore) -> None:
+def test_damaged_token_can_be_left_out(path: Path, store: SQLiteStore) -> None:
     for name in ("a", "z"):
         store.add_token(example_token(name))
     damage(path, "token.document", b"hush", "name = 'hq'")
@@ -216,8 +216,8 @@ def test_damaged_token_is_left_out_on_demand(path: Path, store: SQLiteStore) -> 
     assert [token.name for token in store.tokens(damaged=damaged.append)] == ["a", "z"]
     assert list(store.sync_states(damaged=damaged.append)) == ["hq", "z"]
     assert [error.token_name for error in damaged] == ["hq", "a"]
-    store.replace_token(attrs.evolve(example_token(), org_name="Anew"))
-    assert store.token("hq").org_name == "Anew"
+    store.replace_token(attrs.evolve(example_token(), org_name="Renewed"))
+    assert store.token("hq").org_name == "Renewed"
     assert len(serials_of(store)) == 3
 
 
@@ -251,4 +251,4 @@ def test_damaged_date_of_an_operation_names_its_token(path: Path, store: SQLiteS
             state=attrs.evolve(store.sync_state("hq"), full_sync=2),
             now=NOW,
         )
-    check_quiet(caught.value)
+    check_error_shows_no_content(caught.value)

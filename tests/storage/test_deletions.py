@@ -1,4 +1,4 @@
-"""Whatever is deleted, restored and purged in whatever order, the stores show what a small model shows."""
+"""Devices deleted, restored and purged in any order: the stores show what a small model shows."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SERIALS = ("A", "B")
 
 
 @attrs.frozen
-class Told:
-    """An event of so many days ago, so that late ones and repetitions are the rule."""
+class SyncEvent:
+    """An event of some days ago, so that late and repeated events are common."""
 
     token: str
     serial: str
@@ -30,8 +30,8 @@ class Told:
 
 
 @attrs.frozen
-class Listed:
-    """A full list that began so many days ago, to its end."""
+class FullList:
+    """A complete full list that began some days ago."""
 
     token: str
     serials: frozenset[str]
@@ -39,14 +39,14 @@ class Listed:
 
 
 @attrs.frozen
-class Deleted:
+class Deletion:
     token: str
     serial: str
 
 
 @attrs.frozen
-class Restored:
-    """Somebody asks for a device's details; Apple may not know it."""
+class Details:
+    """Details of a device are read; Apple may not know the device."""
 
     token: str
     serial: str
@@ -54,29 +54,29 @@ class Restored:
 
 
 @attrs.frozen
-class Purged:
+class Purge:
     token: str
     in_days: int
 
 
-Action: TypeAlias = Told | Listed | Deleted | Restored | Purged
-# Most of the story is about one device, so that its events meet.
+Action: TypeAlias = SyncEvent | FullList | Deletion | Details | Purge
+# Most actions are about one device, so that its events interact.
 tokens, serials = st.sampled_from(("hq", *TOKENS)), st.sampled_from(("A", "A", *SERIALS))
 days = st.integers(0, 3)
 operations = st.sampled_from([OpType.ADDED, OpType.MODIFIED, OpType.DELETED])
 actions: st.SearchStrategy[Action] = st.one_of(
-    st.builds(Told, tokens, serials, operations, days),
-    st.builds(Told, tokens, serials, operations, days),
-    st.builds(Listed, tokens, st.frozensets(serials), days),
-    st.builds(Deleted, tokens, serials),
-    st.builds(Restored, tokens, serials, st.booleans()),
-    st.builds(Purged, tokens, st.sampled_from([0, 28, 30])),
+    st.builds(SyncEvent, tokens, serials, operations, days),
+    st.builds(SyncEvent, tokens, serials, operations, days),
+    st.builds(FullList, tokens, st.frozensets(serials), days),
+    st.builds(Deletion, tokens, serials),
+    st.builds(Details, tokens, serials, st.booleans()),
+    st.builds(Purge, tokens, st.sampled_from([0, 28, 30])),
 )
 
 
 @attrs.define
-class Life:
-    """What the model knows of one device of one token; times are numbers of days."""
+class ModelDevice:
+    """The model's state of one device of one token; times are numbers of days."""
 
     here: bool = True
     hidden: int | None = None
@@ -86,89 +86,89 @@ class Life:
 
 
 class Model:
-    """The rules in the plainest way."""
+    """The same rules in their simplest form."""
 
     def __init__(self) -> None:
-        self.lives: dict[tuple[str, str], Life] = {}
+        self.entries: dict[tuple[str, str], ModelDevice] = {}
         self.lists: dict[str, tuple[int, set[str]]] = {}
 
-    def tell(self, action: Action, today: int) -> None:
+    def apply(self, action: Action, today: int) -> None:
         match action:
-            case Told(token, serial, op_type, days_ago):
+            case SyncEvent(token, serial, op_type, days_ago):
                 since, listed = self.lists.get(token, (0, set()))
-                is_new = (token, serial) not in self.lives
-                told = self.lives.setdefault((token, serial), Life())
-                if is_new or (serial not in listed and told.here) or today - days_ago >= since:
-                    self.hear(told, op_type, today - days_ago, today)
-            case Listed(token, shown, days_ago):
-                self.show(token, shown, today - days_ago, today)
-            case Deleted(token, serial):
-                known_life = self.lives.get((token, serial))
-                if known_life is not None and not known_life.here:
-                    del self.lives[token, serial]
-                elif known_life is not None and known_life.hidden is None:
-                    known_life.hidden = today
-            case Restored(token, serial, known):
+                is_new = (token, serial) not in self.entries
+                entry = self.entries.setdefault((token, serial), ModelDevice())
+                if is_new or (serial not in listed and entry.here) or today - days_ago >= since:
+                    self.apply_event(entry, op_type, today - days_ago, today)
+            case FullList(token, shown, days_ago):
+                self.apply_list(token, shown, today - days_ago, today)
+            case Deletion(token, serial):
+                known_entry = self.entries.get((token, serial))
+                if known_entry is not None and not known_entry.here:
+                    del self.entries[token, serial]
+                elif known_entry is not None and known_entry.hidden is None:
+                    known_entry.hidden = today
+            case Details(token, serial, known):
                 if known:
-                    life = self.lives.setdefault((token, serial), Life())
-                    life.here, life.hidden, life.assigned = True, None, None
+                    entry = self.entries.setdefault((token, serial), ModelDevice())
+                    entry.here, entry.hidden, entry.assigned = True, None, None
                     self.lists.setdefault(token, (0, set()))[1].add(serial)
-            case Purged(token, in_days):
+            case Purge(token, in_days):
                 self.purge(token, today + in_days)
 
-    def hear(self, life: Life, op_type: OpType, at: int, today: int) -> None:
-        if life.event is not None and at < life.event:
+    def apply_event(self, entry: ModelDevice, op_type: OpType, at: int, today: int) -> None:
+        if entry.event is not None and at < entry.event:
             return
         if op_type == OpType.DELETED:
-            life.released = today if life.here else life.released
-            life.here = False
+            entry.released = today if entry.here else entry.released
+            entry.here = False
         else:
-            is_new = life.event is None or at > life.event or not life.here
+            is_new = entry.event is None or at > entry.event or not entry.here
             if op_type == OpType.ADDED and is_new:
-                life.hidden = None
-            life.here, life.assigned = True, at
-        life.event = at
+                entry.hidden = None
+            entry.here, entry.assigned = True, at
+        entry.event = at
 
-    def show(self, token: str, shown: frozenset[str], since: int, today: int) -> None:
+    def apply_list(self, token: str, shown: frozenset[str], since: int, today: int) -> None:
         self.lists[token] = (since, set(shown))
         for serial in shown:
-            life = self.lives.setdefault((token, serial), Life())
-            if life.event is None or life.event <= since:
-                life.here, life.assigned = True, None
-            if life.here and life.hidden is not None and since > life.hidden:
-                life.hidden = None
-        for (name, serial), life in self.lives.items():
-            is_older = life.event is None or life.event <= since
-            if name == token and serial not in shown and life.here and is_older:
-                life.here, life.released = False, today
+            entry = self.entries.setdefault((token, serial), ModelDevice())
+            if entry.event is None or entry.event <= since:
+                entry.here, entry.assigned = True, None
+            if entry.here and entry.hidden is not None and since > entry.hidden:
+                entry.hidden = None
+        for (name, serial), entry in self.entries.items():
+            is_older = entry.event is None or entry.event <= since
+            if name == token and serial not in shown and entry.here and is_older:
+                entry.here, entry.released = False, today
 
     def purge(self, token: str, today: int) -> None:
-        for key, life in list(self.lives.items()):
-            if key[0] == token and not life.here and today - life.released >= 30:
-                del self.lives[key]
+        for key, entry in list(self.entries.items()):
+            if key[0] == token and not entry.here and today - entry.released >= 30:
+                del self.entries[key]
 
     def shown(self, token: str, *, here: bool) -> list[str]:
         return sorted(
             serial
-            for (name, serial), life in self.lives.items()
-            if name == token and life.hidden is None and life.here == here
+            for (name, serial), entry in self.entries.items()
+            if name == token and entry.hidden is None and entry.here == here
         )
 
     def newest_claim(self, serial: str) -> int | None:
-        lives = [self.lives.get((token, serial)) for token in TOKENS]
-        claims = [life.assigned for life in lives if life and life.here and life.assigned is not None]
+        entries = [self.entries.get((token, serial)) for token in TOKENS]
+        claims = [entry.assigned for entry in entries if entry and entry.here and entry.assigned is not None]
         return max(claims, default=None)
 
 
-def tell(store: Store, action: Action, today: int) -> None:
+def apply(store: Store, action: Action, today: int) -> None:
     now = START + timedelta(days=today)
     state = store.sync_state(action.token)
     match action:
-        case Told(token, serial, op_type, days_ago):
+        case SyncEvent(token, serial, op_type, days_ago):
             at = now - timedelta(days=days_ago)
             device = Device(serial_number=serial, op_type=op_type, op_date=at, device_assigned_date=at)
             store.commit_page(token, [device], source=Source.SYNC, state=state, now=now)
-        case Listed(token, shown, days_ago):
+        case FullList(token, shown, days_ago):
             since = now - timedelta(days=days_ago)
             state = attrs.evolve(state, full_sync=state.full_sync + 1, listing_since=since)
             page = [Device(serial_number=serial) for serial in shown]
@@ -176,27 +176,27 @@ def tell(store: Store, action: Action, today: int) -> None:
             unlisted = store.count_unlisted(token, state)
             _, counts = store.finish_full_sync(token, state=state, now=now)
             assert counts.released == unlisted
-        case Deleted(token, serial):
+        case Deletion(token, serial):
             store.delete_device(token, serial, now=now)
-        case Restored(token, serial, known):
+        case Details(token, serial, known):
             result = DeviceResult.SUCCESS if known else DeviceResult.NOT_ACCESSIBLE
             device = Device(serial_number=serial, response_status=result)
             store.commit_page(token, [device], source=Source.DETAILS, state=state, now=now)
-        case Purged(token, in_days):
+        case Purge(token, in_days):
             store.purge_released(token, now=now + timedelta(days=in_days))
 
 
-@given(story=st.lists(actions, min_size=5, max_size=40))
-def test_any_order_of_deletions_shows_what_the_model_shows(story: list[Action]) -> None:
+@given(history=st.lists(actions, min_size=5, max_size=40))
+def test_any_order_of_deletions_matches_the_model(history: list[Action]) -> None:
     model = Model()
     with MemoryStore() as memory, SQLiteStore(":memory:") as sqlite:
         for store in (memory, sqlite):
             for name in TOKENS:
                 store.add_token(example_token(name))
-        for today, action in enumerate(story, start=10):
-            model.tell(action, today)
+        for today, action in enumerate(history, start=10):
+            model.apply(action, today)
             for store in (memory, sqlite):
-                tell(store, action, today)
+                apply(store, action, today)
             check(memory, model)
         check(sqlite, model)
         assert list(memory.records_of(SERIALS)) == list(sqlite.records_of(SERIALS))
@@ -212,9 +212,9 @@ def check(store: Store, model: Model) -> None:
             assert shown == model.shown(name, here=here)
         assert sum(store.count_devices(name).values()) == len(list(store.devices(name, released=None)))
     known = {(record.token_name, record.serial_number): record for record in store.records_of(SERIALS)}
-    assert known.keys() == model.lives.keys()
+    assert known.keys() == model.entries.keys()
     for key, record in known.items():
-        hidden = model.lives[key].hidden
+        hidden = model.entries[key].hidden
         assert record.deleted_at == (None if hidden is None else START + timedelta(days=hidden))
     for serial in SERIALS:
         owner = owner_of(store.records_of([serial]))

@@ -1,4 +1,4 @@
-"""Secrets in SQLite and PostgreSQL: encrypted with the keys of the caller, which rotate."""
+"""Secrets in SQLite and PostgreSQL are encrypted with the caller's keys, which can be rotated."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TestSQLiteStore(EncryptionContract):
         return lambda: b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
 
-def test_the_error_names_the_file_and_not_the_key(tmp_path: Path) -> None:
+def test_error_names_the_file_and_not_the_key(tmp_path: Path) -> None:
     key = SecretBox.generate_key()
     with SQLiteStore(tmp_path / "ade.db", keys=[key]) as store:
         store.add_token(example_token())
@@ -38,15 +38,13 @@ def test_the_error_names_the_file_and_not_the_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keys", [["secret"], "", b"", []])
-def test_a_key_that_is_none_is_refused_before_a_file_is_made(
-    tmp_path: Path, keys: Sequence[str | bytes]
-) -> None:
+def test_invalid_key_is_refused_before_a_file_is_created(tmp_path: Path, keys: Sequence[str | bytes]) -> None:
     with pytest.raises(StoreError, match="key"):
         SQLiteStore(tmp_path / "ade.db", keys=keys)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_process_with_the_old_key_is_told_after_a_rotation(tmp_path: Path) -> None:
+def test_process_with_the_old_key_gets_an_error_after_a_rotation(tmp_path: Path) -> None:
     old, new = SecretBox.generate_key(), SecretBox.generate_key()
     with SQLiteStore(tmp_path / "ade.db", keys=[old]) as late:
         late.add_token(example_token())
@@ -56,7 +54,7 @@ def test_a_process_with_the_old_key_is_told_after_a_rotation(tmp_path: Path) -> 
             late.token("hq")
 
 
-def test_a_store_in_memory_rotates_too() -> None:
+def test_store_in_memory_can_rotate_keys() -> None:
     with SQLiteStore(":memory:", keys=[SecretBox.generate_key()]) as store:
         store.add_token(example_token())
         store.rotate_keys()
@@ -77,7 +75,7 @@ class TestPostgresStore(EncryptionContract):
         import psycopg
 
         def read() -> bytes:
-            # The files of the tables themselves, rows that were overwritten and long values included.
+            # The files of the tables themselves, including overwritten rows and long values.
             with psycopg.connect(postgres.dsn, autocommit=True) as connection:
                 connection.execute("CHECKPOINT")
                 tables = connection.execute(

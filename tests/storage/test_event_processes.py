@@ -1,4 +1,4 @@
-"""Events over several processes: writers race, a writer and a subscriber are killed, and nothing is lost."""
+"""Events over several processes: writers race, a writer and a subscriber are killed, and no event is lost."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ documents.encode_state = lambda state: os._exit(9)
 commit(open_store(), *fleet_of(900), cursor="after")
 """
 
-# Dies in the handler, after so many events, before the position is stored.
+# Dies in the handler, after a number of events, before the position is stored.
 SUBSCRIBER = """
 from pyade.sync import Subscription
 
@@ -93,7 +93,7 @@ def command(program: str, place: Place, *arguments: str) -> list[str]:
     return [sys.executable, "-c", PREAMBLE + program, *place.arguments, *arguments]
 
 
-def test_a_reader_beside_racing_processes_sees_every_commit_once_and_in_order(place: Place) -> None:
+def test_reader_beside_racing_writers_sees_each_commit_once_in_order(place: Place) -> None:
     names = [f"token-{number}" for number in range(3)]
     with place.open() as store:
         for name in names:
@@ -127,7 +127,7 @@ def test_a_reader_beside_racing_processes_sees_every_commit_once_and_in_order(pl
             assert own == [f"{page}-{number}" for page in range(10) for number in range(7)]
 
 
-def test_a_writer_that_dies_before_its_commit_leaves_no_event(place: Place) -> None:
+def test_writer_that_dies_before_its_commit_leaves_no_event(place: Place) -> None:
     with place.open() as store:
         store.add_token(example_token())
         commit(store, *fleet_of(3))
@@ -136,7 +136,7 @@ def test_a_writer_that_dies_before_its_commit_leaves_no_event(place: Place) -> N
         assert store.events() == before
 
 
-def test_a_subscriber_that_dies_again_and_again_loses_no_event(place: Place) -> None:
+def test_subscriber_that_dies_repeatedly_loses_no_event(place: Place) -> None:
     with place.open() as store:
         store.add_token(example_token())
         for start in range(0, 300, 60):

@@ -1,4 +1,4 @@
-"""Processes that are forked while a store is open: nothing that is committed is lost, and nobody hangs."""
+"""Processes that fork while a store is open: no commit is lost, and no process hangs."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ print([ended(process) for process in children])
 
 
 @pytest.mark.slow
-def test_children_with_stores_of_their_own_lose_nothing_when_the_parent_closes(tmp_path: Path) -> None:
+def test_children_with_their_own_stores_lose_nothing_when_the_parent_closes(tmp_path: Path) -> None:
     assert run(CHILDREN_OPEN_THEIR_OWN, tmp_path / "ade.db") == "[0, 0, 0, 0]\n"
     expected = {f"{who}-{page}" for who in ("parent", *range(4)) for page in range(5)}
     assert serials(tmp_path / "ade.db") == expected
@@ -155,7 +155,7 @@ store.close()
 
 
 @pytest.mark.slow
-def test_fork_while_another_thread_writes_hangs_nobody(tmp_path: Path) -> None:
+def test_fork_while_another_thread_writes_hangs_no_process(tmp_path: Path) -> None:
     assert run(FORKS_BESIDE_A_WRITER, tmp_path / "ade.db") == "{0}\n"
     found = serials(tmp_path / "ade.db")
     assert {f"{kind}-{number}-0" for kind in ("inherited", "own") for number in range(20)} <= found
@@ -203,11 +203,11 @@ def test_server_that_forks_for_each_request_shares_the_store_it_loaded(tmp_path:
     assert len(serials(tmp_path / "ade.db")) == 10
 
 
-# In the process of the tests: what must be refused
+# In the test process: uses that must be refused
 
 
 def in_child(work: str, path: Path) -> str:
-    """Fork inside a block of the store, and return what *work* prints in the child."""
+    """Fork inside a block of the store, and return the child's output of *work*."""
     program = f"""
 from pyade.storage.sqlite import SQLiteDatabase
 database = SQLiteDatabase(path, busy_timeout_s=30, clock=lambda: NOW)
@@ -245,7 +245,7 @@ def test_file_that_could_not_be_closed_before_a_fork_is_refused(tmp_path: Path, 
     assert parent == "[(1,)]"
 
 
-def test_closing_what_was_inherited_open_is_harmless(tmp_path: Path) -> None:
+def test_closing_an_inherited_open_store_is_harmless(tmp_path: Path) -> None:
     path = tmp_path / "ade.db"
     with SQLiteStore(path) as store:
         store.add_token(example_token())
@@ -299,16 +299,14 @@ store.close()
 """
 
 
-def test_store_in_postgresql_wants_a_store_for_each_process(postgres: PostgresSchema) -> None:
+def test_postgresql_store_must_be_opened_by_each_process(postgres: PostgresSchema) -> None:
     pytest.importorskip("psycopg")
     refused, closed, own, parent = run(STORE_IN_POSTGRESQL, postgres.dsn, postgres.schema).splitlines()
     assert "open one store in each process" in refused
     assert (closed, own, parent) == ("None", "1", "1")
 
 
-def test_process_that_was_forked_without_python_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_process_forked_outside_python_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with SQLiteStore(tmp_path / "ade.db") as store:
         store.add_token(example_token())
         monkeypatch.setattr("os.getpid", lambda: -1)

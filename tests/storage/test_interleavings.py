@@ -1,4 +1,4 @@
-"""Whatever arrives in whatever order, the stores hold what a simple model of the rules holds."""
+"""Pages arrive in any order; the stores hold what a simple model of the rules holds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pyade.testing.store_examples import example_token
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 
-# Few serials and few seconds, so that duplicates, ties and late events are the rule.
+# Few serials and few seconds, so that duplicates, ties and late events are common.
 serials = st.sampled_from(["A", "B", "C", "Ü"])
 seconds = st.integers(0, 6)
 tags = st.sampled_from([None, "red", "blue"])
@@ -25,7 +25,7 @@ tags = st.sampled_from([None, "red", "blue"])
 
 @attrs.frozen
 class Event:
-    """One record of a sync page; an event without a time is one whose time could not be read."""
+    """One record of a sync page; its time is None if it could not be read."""
 
     serial: str
     op_type: str
@@ -65,7 +65,7 @@ stories = st.lists(st.one_of(sync_pages, sync_pages, full_lists), max_size=10)
 
 
 class Model:
-    """The rules, told once more in the plainest way: dictionaries by serial number."""
+    """The rules in their simplest form: dictionaries by serial number."""
 
     def __init__(self) -> None:
         self.tag: dict[str, str | None] = {}
@@ -75,10 +75,10 @@ class Model:
         self.list_number = 0
         self.list_since = 0
 
-    def tell(self, action: Action) -> None:
+    def apply(self, action: Action) -> None:
         if isinstance(action, SyncPage):
             for event in action.events * (2 if action.twice else 1):
-                self.hear(event)
+                self.apply_event(event)
             return
         self.list_number += 1
         for page in action.pages:
@@ -94,7 +94,7 @@ class Model:
                 if not is_listed and self.newest.get(serial, -1) <= action.since:
                     self.here[serial] = False
 
-    def hear(self, event: Event) -> None:
+    def apply_event(self, event: Event) -> None:
         newest = self.newest.get(event.serial)
         if newest is not None and event.at is not None and event.at < newest:
             return
@@ -130,7 +130,7 @@ def state_of(store: Store) -> dict[str, tuple[bool, int | None, str | None, str 
     }
 
 
-def tell(store: Store, action: Action, now: datetime) -> None:
+def apply(store: Store, action: Action, now: datetime) -> None:
     state = store.sync_state("hq")
     if isinstance(action, SyncPage):
         page = [
@@ -161,15 +161,15 @@ def tell(store: Store, action: Action, now: datetime) -> None:
 
 
 @given(story=stories)
-def test_any_interleaving_leaves_what_the_model_holds(story: list[Action]) -> None:
+def test_any_interleaving_matches_the_model(story: list[Action]) -> None:
     model = Model()
     with MemoryStore() as memory, SQLiteStore(":memory:") as sqlite:
         for store in (memory, sqlite):
             store.add_token(example_token())
         for number, action in enumerate(story):
-            model.tell(action)
+            model.apply(action)
             for store in (memory, sqlite):
-                tell(store, action, START + timedelta(hours=number))
+                apply(store, action, START + timedelta(hours=number))
                 assert state_of(store) == model.state()
             assert list(memory.devices("hq", released=None)) == list(sqlite.devices("hq", released=None))
             assert memory.count_devices("hq") == sqlite.count_devices("hq")
@@ -177,12 +177,12 @@ def test_any_interleaving_leaves_what_the_model_holds(story: list[Action]) -> No
 
 
 @given(page=st.lists(events, max_size=8), cuts=st.lists(st.integers(0, 8), max_size=4))
-def test_where_a_page_is_cut_does_not_matter(page: list[Event], cuts: list[int]) -> None:
+def test_page_boundaries_do_not_matter(page: list[Event], cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(page)]
     with MemoryStore() as whole, MemoryStore() as parts:
         for store in (whole, parts):
             store.add_token(example_token())
-        tell(whole, SyncPage(page, twice=False), START)
+        apply(whole, SyncPage(page, twice=False), START)
         for start, end in pairwise(edges):
-            tell(parts, SyncPage(page[start:end], twice=False), START)
+            apply(parts, SyncPage(page[start:end], twice=False), START)
         assert list(whole.devices("hq", released=None)) == list(parts.devices("hq", released=None))

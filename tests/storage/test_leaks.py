@@ -1,4 +1,4 @@
-"""A store that fails tells no secret, also not one who prints tracebacks with locals."""
+"""A failing store shows no secret, not even in tracebacks with locals."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ WRITES: dict[str, Callable[[SQLStore], object]] = {
 
 @pytest.mark.parametrize("keys", [None, [SecretBox.generate_key()]], ids=["plain", "sealed"])
 @pytest.mark.parametrize("write", WRITES)
-def test_a_write_that_fails_tells_no_secret(tmp_path: Path, write: str, keys: list[Secret] | None) -> None:
+def test_failed_write_shows_no_secret(tmp_path: Path, write: str, keys: list[Secret] | None) -> None:
     path = tmp_path / "ade.db"
     with SQLiteStore(path, keys=keys, busy_timeout_s=0) as store:
         store.add_token(TOKEN)
@@ -73,7 +73,7 @@ def test_a_write_that_fails_tells_no_secret(tmp_path: Path, write: str, keys: li
 @pytest.mark.parametrize(
     "write", ["add_token", "save_secret", "save_profile", "a secret with a NUL character"]
 )
-def test_a_closed_store_tells_no_secret(write: str) -> None:
+def test_closed_store_shows_no_secret(write: str) -> None:
     store = MemoryStore()
     store.close()
     with pytest.raises(StoreError) as caught:
@@ -99,7 +99,7 @@ SEALED: dict[str, Callable[[SQLStore], object]] = {**READS, "secret": lambda sto
 
 
 @pytest.mark.parametrize("read", READS)
-def test_a_plain_secret_that_is_damaged_is_not_told(tmp_path: Path, read: str) -> None:
+def test_damaged_plain_secret_is_not_shown(tmp_path: Path, read: str) -> None:
     path = tmp_path / "ade.db"
     with SQLiteStore(path) as store:
         fill(store)
@@ -115,7 +115,7 @@ def test_a_plain_secret_that_is_damaged_is_not_told(tmp_path: Path, read: str) -
 
 
 @pytest.mark.parametrize("read", SEALED)
-def test_a_sealed_secret_that_cannot_be_opened_is_not_told(tmp_path: Path, read: str) -> None:
+def test_encrypted_secret_that_cannot_be_decrypted_is_not_shown(tmp_path: Path, read: str) -> None:
     key, other = SecretBox.generate_key(), SecretBox.generate_key()
     with SQLiteStore(tmp_path / "ade.db", keys=[key]) as store:
         fill(store)
@@ -127,7 +127,7 @@ def test_a_sealed_secret_that_cannot_be_opened_is_not_told(tmp_path: Path, read:
     assert not leaks(caught.value, SECRET, HASH, key.reveal(), other.reveal())
 
 
-def test_a_store_that_does_not_open_tells_neither_keys_nor_secrets(tmp_path: Path) -> None:
+def test_store_that_does_not_open_shows_no_keys_and_no_secrets(tmp_path: Path) -> None:
     key, other = SecretBox.generate_key().reveal(), SecretBox.generate_key().reveal()
     path = tmp_path / "ade.db"
     with SQLiteStore(path) as store:
@@ -153,14 +153,14 @@ def test_a_store_that_does_not_open_tells_neither_keys_nor_secrets(tmp_path: Pat
     assert not leaks(caught.value, SECRET, key, other)
 
 
-def test_a_document_that_is_no_profile_is_not_told_by_the_errors_below_it() -> None:
+def test_invalid_profile_document_is_not_shown_by_chained_errors() -> None:
     document = {"version": 1, "name": "a", "administrator": {"password_hash": f"{SECRET}!", "odd": 1}}
     with pytest.raises(ProfileError) as caught:
         profile_from_document(document)
     assert caught.value.__cause__ is caught.value.__context__ is None
 
 
-def test_a_dsn_that_is_refused_is_not_told() -> None:
+def test_refused_dsn_is_not_shown() -> None:
     pytest.importorskip("psycopg")
     from pyade.storage import PostgresStore
 
@@ -176,8 +176,8 @@ def test_a_dsn_that_is_refused_is_not_told() -> None:
         assert not leaks(caught.value, SECRET, key.reveal())
 
 
-def test_what_is_stored_is_what_was_stored_before() -> None:
-    """To hide a secret in memory changes no byte of a store without keys."""
+def test_stored_bytes_are_unchanged() -> None:
+    """Hiding a secret in memory changes no byte of a store without keys."""
     with MemoryStore() as store:
         fill(store)
         with store._database.reading() as session:

@@ -1,6 +1,6 @@
-"""Leases between processes: several want one, one is stopped past its own, one is killed.
+"""Leases between processes: several want one, one process is stopped past its lease, one is killed.
 
-The processes read the time from a file, so that a minute passes when the test says so.
+The processes read the time from a file, so that the test decides when a minute passes.
 """
 
 from __future__ import annotations
@@ -135,23 +135,23 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return found
 
 
-def test_processes_take_turns(place: Place) -> None:
+def test_processes_hold_a_lease_one_after_the_other(place: Place) -> None:
     workers = [place.start(ONE_AFTER_THE_OTHER, f"worker-{number}") for number in range(3)]
     for worker in workers:
         _await_ready(worker)
     for worker in workers:
-        _say_go(worker)
+        _signal_start(worker)
     assert [worker.communicate(timeout=60)[1] for worker in workers] == [""] * 3
     with place.open(place.clock) as store:
         assert store.sync_state("hq").revision == 3 * 4
         assert len(serials_of(store)) == 3 * 4 * 10
 
 
-def test_worker_that_was_stopped_past_its_lease_commits_nothing(place: Place) -> None:
+def test_worker_stopped_past_its_lease_commits_nothing(place: Place) -> None:
     worker = place.start(STOPPED_BEFORE, "stopped")
     _await_ready(worker)
     _stop(worker)
-    _say_go(worker)
+    _signal_start(worker)
     with place.open(place.clock) as store:
         with pytest.raises(LeaseHeldError):
             store.acquire_lease("hq", "next")
@@ -165,17 +165,17 @@ def test_worker_that_was_stopped_past_its_lease_commits_nothing(place: Place) ->
         assert serials_of(store) == ["C02000000"]
 
 
-def test_worker_that_was_stopped_past_its_lease_commits_nothing_although_nobody_took_it(place: Place) -> None:
+def test_worker_stopped_past_its_lease_commits_nothing_even_if_the_lease_is_free(place: Place) -> None:
     worker = place.start(STOPPED_BEFORE, "stopped")
     _await_ready(worker)
     _stop(worker)
-    _say_go(worker)
+    _signal_start(worker)
     place.set_clock(seconds=60)
     worker.send_signal(signal.SIGCONT)
     assert worker.communicate(timeout=60) == ("lost\n", "")
 
 
-def test_worker_that_was_stopped_inside_its_commit_keeps_others_out(place: Place) -> None:
+def test_worker_stopped_inside_its_commit_blocks_others(place: Place) -> None:
     worker = place.start(STOPPED_INSIDE, "stopped")
     _await_ready(worker)
     _stop(worker)
@@ -187,7 +187,7 @@ def test_worker_that_was_stopped_inside_its_commit_keeps_others_out(place: Place
                 following.result(timeout=0.2)
         finally:
             worker.send_signal(signal.SIGCONT)
-            _say_go(worker)
+            _signal_start(worker)
         assert worker.communicate(timeout=60) == ("committed\n", "")
         assert following.result(timeout=60).owner == "next"
         assert len(serials_of(store)) == 5
@@ -212,7 +212,7 @@ def _await_ready(worker: subprocess.Popen[str]) -> None:
     assert said == "ready\n", _pipe(worker.stderr).read()
 
 
-def _say_go(worker: subprocess.Popen[str]) -> None:
+def _signal_start(worker: subprocess.Popen[str]) -> None:
     pipe = _pipe(worker.stdin)
     pipe.write("go\n")
     pipe.flush()

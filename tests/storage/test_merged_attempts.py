@@ -1,4 +1,4 @@
-"""Outcomes that are merged together do what they do device by device."""
+"""Outcomes that are merged together have the same effect as outcomes merged device by device."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ RARE: dict[str, list[Any]] = {
 }
 
 
-class Story:
-    """Chosen by a number; most devices of a request are alike, as they are at Apple."""
+class History:
+    """A random history; most devices of a request are alike, as they are at Apple."""
 
     def __init__(self, number: int) -> None:
         self.random = Random(number)
@@ -60,8 +60,8 @@ class Story:
 
     def request(self) -> Any:
         attempts = [self.attempt() for _ in range(self.random.randint(1, 2))]
-        made = {serial: self.random.choice(attempts) for serial in self.serials()}
-        return made, self.records(response_status="SUCCESS"), self.random.random() < 0.8
+        created = {serial: self.random.choice(attempts) for serial in self.serials()}
+        return created, self.records(response_status="SUCCESS"), self.random.random() < 0.8
 
     def deleted(self) -> str:
         return self.random.choice(SERIALS)
@@ -77,7 +77,7 @@ class Story:
         )
 
     def records(self, **settings: str) -> list[dict[str, Any]]:
-        """Return records that differ in one key, if at all."""
+        """Return records that differ in at most one key."""
         kinds = [self.values() | settings]
         if self.random.random() < 0.7:
             values = RARE if self.random.random() < 0.1 else VALUES
@@ -94,15 +94,15 @@ class Story:
         return SERIALS if self.random.random() < 0.7 else SERIALS[: self.random.randint(0, len(SERIALS))]
 
 
-class Told:
-    """A store that is told a story."""
+class HistoryStore:
+    """A store to which a history is applied."""
 
     def __init__(self) -> None:
         self.store = MemoryStore()
         self.store.add_token(example_token())
         self.state = SyncState()
 
-    def tell(self, step: Any, number: int) -> None:
+    def apply(self, step: Any, number: int) -> None:
         now = NOW + timedelta(seconds=100 * number)
         if isinstance(step, str):
             self.store.delete_device("hq", step, now=now)
@@ -137,15 +137,15 @@ def details_of(shown: list[dict[str, Any]], *, is_compact: bool = True) -> Devic
 
 
 @pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in range(1, 10))])
-def test_outcomes_together_do_what_they_do_one_by_one(part: int) -> None:
+def test_outcomes_merged_together_equal_outcomes_merged_singly(part: int) -> None:
     for number in range(part * STORIES, (part + 1) * STORIES):
-        compare(Story(number).steps())
+        compare(History(number).steps())
 
 
-def test_one_of_several_devices_has_nothing_new() -> None:
+def test_one_of_several_devices_is_unchanged() -> None:
     shown = alike(os="OSX", color="SILVER", profile_status="assigned", profile_uuid="A1")
     stored = [shown[0] | {"color": "BLUE"}, *shown[1:]]
-    compare([(Source.FETCH, stored), (dict.fromkeys(SERIALS, made(DeviceResult.SUCCESS)), shown, True)])
+    compare([(Source.FETCH, stored), (dict.fromkeys(SERIALS, created(DeviceResult.SUCCESS)), shown, True)])
 
 
 def test_one_of_several_devices_was_assigned_to_the_server_again() -> None:
@@ -158,31 +158,31 @@ def test_one_of_several_devices_was_assigned_to_the_server_again() -> None:
         device_assigned_date=before,
     )
     shown[-1]["device_assigned_date"] = after
-    tried = dict.fromkeys(SERIALS, made(DeviceResult.FAILED))
+    tried = dict.fromkeys(SERIALS, created(DeviceResult.FAILED))
     compare([(Source.FETCH, alike(os="OSX", profile_status="empty")), (tried, shown, True)])
 
 
 def compare(steps: Iterable[Any]) -> None:
-    """Check that a story has the same end if each device is merged on its own."""
-    together, one_by_one = Told(), Told()
+    """Check that a history has the same end if each device is merged on its own."""
+    together, one_by_one = HistoryStore(), HistoryStore()
     for number, step in enumerate(steps, start=1):
-        together.tell(step, number)
+        together.apply(step, number)
         with mock.patch.object(merges._AttemptMerge, "_alike", return_value=()):
-            one_by_one.tell(step, number)
+            one_by_one.apply(step, number)
     assert together.shown() == one_by_one.shown()
 
 
-def made(result: DeviceResult) -> Attempt:
+def created(result: DeviceResult) -> Attempt:
     return Attempt(profile_uuid="A1", result=result, attempted_at=NOW + timedelta(minutes=4))
 
 
 @pytest.mark.parametrize("other", [{}, {"response_status": "success"}, {"color": "\\"}])
-def test_a_request_for_devices_that_are_alike_is_stored_as_one(other: dict[str, str]) -> None:
-    told = Told()
-    told.tell((Source.FETCH, alike(os="OSX", profile_status="empty")), 1)
+def test_request_for_identical_devices_is_merged_once(other: dict[str, str]) -> None:
+    history_store = HistoryStore()
+    history_store.apply((Source.FETCH, alike(os="OSX", profile_status="empty")), 1)
     given_to = {"os": "OSX", "profile_status": "assigned", "profile_uuid": "A1", "response_status": "SUCCESS"}
     details = details_of(alike(**given_to | other))
-    tried = dict.fromkeys(SERIALS, made(DeviceResult.SUCCESS))
+    tried = dict.fromkeys(SERIALS, created(DeviceResult.SUCCESS))
     merged: list[int] = []
 
     def counted(before: Any, *args: Any, **settings: Any) -> Any:
@@ -190,9 +190,11 @@ def test_a_request_for_devices_that_are_alike_is_stored_as_one(other: dict[str, 
         return merging.merge_attempts(before, *args, **settings)
 
     with mock.patch.object(merges, "merge_attempts", counted):
-        told.store.record_attempts("hq", tried, details=details.of(SERIALS), now=NOW + timedelta(minutes=5))
+        history_store.store.record_attempts(
+            "hq", tried, details=details.of(SERIALS), now=NOW + timedelta(minutes=5)
+        )
     assert merged == [1]
-    with told.store._database.reading() as session:
+    with history_store.store._database.reading() as session:
         documents = session.rows("SELECT serial_number, document FROM device ORDER BY serial_number")
     shown = {"os": "OSX", "profile_status": "assigned", "profile_uuid": "A1", **other}
     shown.pop("response_status", None)
@@ -201,10 +203,12 @@ def test_a_request_for_devices_that_are_alike_is_stored_as_one(other: dict[str, 
     ]
 
 
-def test_an_outcome_alone_leaves_the_bytes_alone() -> None:
-    told = Told()
-    told.tell((Source.FETCH, alike(os="OSX", profile_status="empty")[:1]), 1)
-    told.store.record_attempts("hq", {"A": made(DeviceResult.FAILED)}, now=NOW + timedelta(minutes=5))
-    with told.store._database.reading() as session:
+def test_outcome_without_details_keeps_the_stored_bytes() -> None:
+    history_store = HistoryStore()
+    history_store.apply((Source.FETCH, alike(os="OSX", profile_status="empty")[:1]), 1)
+    history_store.store.record_attempts(
+        "hq", {"A": created(DeviceResult.FAILED)}, now=NOW + timedelta(minutes=5)
+    )
+    with history_store.store._database.reading() as session:
         ((document,),) = session.rows("SELECT document FROM device")
     assert document == '{"serial_number": "A", "os": "OSX", "profile_status": "empty"}'

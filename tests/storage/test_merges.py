@@ -1,4 +1,4 @@
-"""A page that is told by its bytes does what a page of devices does."""
+"""A page given as bytes has the same effect as a page given as devices."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ DELETIONS = st.sampled_from("ABCD")
 STORIES = st.lists(st.one_of(PAGES, st.tuples(st.sampled_from("ABCD"), ATTEMPTS), DELETIONS), max_size=8)
 
 
-class Told:
-    """A store that is told a story, in bytes or in devices."""
+class HistoryStore:
+    """A store to which a history is applied, in bytes or in devices."""
 
     def __init__(self, *, in_bytes: bool) -> None:
         self.store = MemoryStore()
@@ -61,7 +61,7 @@ class Told:
         self.state = SyncState()
         self.counts: list[ChangeCounts] = []
 
-    def tell(self, step: Any, number: int) -> None:
+    def apply(self, step: Any, number: int) -> None:
         now = NOW + timedelta(seconds=100 * number)
         if isinstance(step, str):
             self.store.delete_device("hq", step, now=now)
@@ -78,28 +78,28 @@ class Told:
         self.state, counts = self.store.commit_page("hq", devices, source=source, state=self.state, now=now)
         self.counts.append(counts)
 
-    def shown(self) -> tuple[object, ...]:
+    def contents(self) -> tuple[object, ...]:
         records = [record for serial in "ABCD" if (record := self.store.device("hq", serial)) is not None]
         assert self.store.device_groups("hq") == Counter(map(group_of, records))
         return self.counts, self.state, records, [attrs.evolve(one, id="") for one in self.store.events()]
 
 
 @given(STORIES)
-def test_page_of_bytes_does_what_a_page_of_devices_does(story: list[Any]) -> None:
-    by_bytes, by_devices = Told(in_bytes=True), Told(in_bytes=False)
-    for number, step in enumerate(story):
-        by_bytes.tell(step, number)
-        by_devices.tell(step, number)
-    assert by_bytes.shown() == by_devices.shown()
+def test_page_of_bytes_equals_a_page_of_devices(history: list[Any]) -> None:
+    by_bytes, by_devices = HistoryStore(in_bytes=True), HistoryStore(in_bytes=False)
+    for number, step in enumerate(history):
+        by_bytes.apply(step, number)
+        by_devices.apply(step, number)
+    assert by_bytes.contents() == by_devices.contents()
 
 
-def test_the_newer_bytes_of_equal_words_are_kept() -> None:
-    """What is written anew after an event has other bytes than Apple's list, once."""
-    told = Told(in_bytes=True)
-    told.tell((Source.SYNC, [("A", {"os": "OSX", "model": "iMac", "op_type": "added"})], False), 1)
+def test_newer_bytes_of_equal_records_are_kept() -> None:
+    """A record written again after an event has other bytes than Apple's list, once."""
+    history_store = HistoryStore(in_bytes=True)
+    history_store.apply((Source.SYNC, [("A", {"os": "OSX", "model": "iMac", "op_type": "added"})], False), 1)
     listed = (Source.FETCH, [("A", {"os": "OSX", "model": "iMac"})], True)
-    told.tell(listed, 2)
-    assert told.counts[-1] == ChangeCounts(unchanged=1)
-    with told.store._database.reading() as session:
+    history_store.apply(listed, 2)
+    assert history_store.counts[-1] == ChangeCounts(unchanged=1)
+    with history_store.store._database.reading() as session:
         ((document,),) = session.rows("SELECT document FROM device")
     assert document == '{"serial_number": "A", "os": "OSX", "model": "iMac"}'

@@ -1,4 +1,4 @@
-"""Older tables become newer ones: all of it or nothing, once, and never backwards."""
+"""Older tables are migrated to newer ones: completely or not at all, once, and never backwards."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_new_store_has_the_newest_version(open_database: Callable[[], Database])
     assert version_of(open_database()) == len(MIGRATIONS)
 
 
-def test_newer_tables_are_refused_and_left_alone(open_database: Callable[[], Database]) -> None:
+def test_newer_tables_are_refused_and_unchanged(open_database: Callable[[], Database]) -> None:
     with SQLStore(open_database()) as store:
         store.add_token(example_token())
     migrate(open_database(), ONE_MORE)
@@ -99,14 +99,14 @@ BACK_TO_VERSION_1 = (
 )
 
 
-def test_what_version_1_called_parked_is_suspended(open_database: Callable[[], Database]) -> None:
+def test_parked_tokens_of_version_1_are_suspended(open_database: Callable[[], Database]) -> None:
     reason = 'TermsError: "parked": "token_parked"'
-    told = EventBatch("hq", NOW, (EventGroup(EventKind.TOKEN_SUSPENDED, details={"reason": reason}),))
+    suspension = EventBatch("hq", NOW, (EventGroup(EventKind.TOKEN_SUSPENDED, details={"reason": reason}),))
     with SQLStore(open_database()) as store:
         store.add_token(example_token())
         store.add_token(example_token("other"))
         state = store.save_sync_state(
-            "hq", SyncState(suspended=reason, suspended_with="fingerprint"), events=told
+            "hq", SyncState(suspended=reason, suspended_with="fingerprint"), events=suspension
         )
     database = open_database()
     with database.writing() as session:
@@ -130,7 +130,7 @@ def test_failed_migration_leaves_the_old_version_usable(open_database: Callable[
         assert store.tokens() == (example_token(),)
 
 
-def test_tables_of_others_are_left_alone(open_database: Callable[[], Database]) -> None:
+def test_tables_of_other_programs_are_unchanged(open_database: Callable[[], Database]) -> None:
     database = open_database()
     with database.writing() as session:
         database.take_turns(session)
@@ -159,7 +159,7 @@ migrate(database, (*MIGRATIONS, Crashing()))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_new", [False, True], ids=["an older file", "a new file"])
-def test_crash_in_a_migration_stops_no_later_start(tmp_path: Path, is_new: bool) -> None:
+def test_crash_in_a_migration_does_not_block_later_starts(tmp_path: Path, is_new: bool) -> None:
     path = tmp_path / "ade.db"
     if not is_new:
         with SQLiteStore(path) as store:

@@ -76,7 +76,7 @@ def raw_session(place: PostgresSchema) -> Iterator[Raw]:
 
 @pytest.fixture
 def free_port() -> Callable[[], socket.socket]:
-    """Return a function that makes a server which takes connections and says nothing."""
+    """Return a function that starts a server which accepts connections and never answers."""
     return lambda: socket.create_server(("127.0.0.1", 0))
 
 
@@ -96,7 +96,7 @@ def test_stores_of_two_schemas_share_nothing(postgres: PostgresSchema, store: Po
             session.execute("DROP SCHEMA {schema} CASCADE")
 
 
-def test_nodes_that_start_at_once_migrate_once(make_store: Callable[..., PostgresStore]) -> None:
+def test_nodes_that_start_together_migrate_once(make_store: Callable[..., PostgresStore]) -> None:
     start = threading.Barrier(8)
 
     def open_store(_: int) -> PostgresStore:
@@ -118,7 +118,7 @@ def test_schema_may_exist_beforehand(
         assert store.tokens() == ()
 
 
-def test_tables_of_another_program_are_not_taken_over(
+def test_tables_of_another_program_are_refused(
     postgres: PostgresSchema, make_store: Callable[..., PostgresStore]
 ) -> None:
     with raw_session(postgres) as session:
@@ -139,7 +139,7 @@ def test_impossible_schema_is_refused(postgres: PostgresSchema, schema: str) -> 
 # Texts
 
 
-def test_a_person_can_read_the_tables(postgres: PostgresSchema, store: PostgresStore) -> None:
+def test_tables_are_human_readable(postgres: PostgresSchema, store: PostgresStore) -> None:
     commit(store, Device(serial_number="Ö1", model="MacBook Air", profile_uuid="ABC"))
     with raw_session(postgres) as session:
         ((serial, model, name, document),) = session.execute(
@@ -161,7 +161,7 @@ def test_database_with_another_encoding_is_refused(postgres: PostgresSchema) -> 
             connection.execute(f"DROP DATABASE {name}")
 
 
-def test_text_that_is_no_unicode_is_refused(store: PostgresStore) -> None:
+def test_text_that_is_not_unicode_is_refused(store: PostgresStore) -> None:
     with pytest.raises(StoreError, match="Unicode"):
         store.device("hq", "\ud800")
     with pytest.raises(StoreError):
@@ -192,14 +192,14 @@ def test_writer_that_waited_sees_what_the_other_wrote(postgres: PostgresSchema, 
     with ThreadPoolExecutor(1) as pool, raw_session(postgres) as session:
         session.execute("UPDATE {schema}.token SET revision = revision + 1")
         late = pool.submit(store.save_sync_state, "hq", old)
-        while not _somebody_waits(session):
+        while not _has_waiting_session(session):
             pass
         session.connection.commit()
         with pytest.raises(StoreConflictError):
             late.result()
 
 
-def test_worker_that_stands_still_loses_its_transaction(
+def test_stalled_worker_loses_its_transaction(
     make_store: Callable[..., PostgresStore],
 ) -> None:
     with make_store() as other, make_store(timeout_s=1) as store:
@@ -217,7 +217,7 @@ def test_worker_that_stands_still_loses_its_transaction(
         assert len(serials_of(store)) == 1
 
 
-def test_server_times_the_leases(postgres: PostgresSchema, store: PostgresStore) -> None:
+def test_leases_use_the_server_clock(postgres: PostgresSchema, store: PostgresStore) -> None:
     before = _server_time(postgres)
     lease = store.acquire_lease("hq", "one", seconds=60)
     assert before <= lease.expires_at - timedelta(seconds=60) <= _server_time(postgres)
@@ -231,7 +231,7 @@ def test_server_times_the_leases(postgres: PostgresSchema, store: PostgresStore)
     assert serials_of(store) == []
 
 
-def test_given_clock_times_the_leases(make_store: Callable[..., PostgresStore]) -> None:
+def test_leases_use_a_given_clock(make_store: Callable[..., PostgresStore]) -> None:
     times = [NOW]
     with make_store(clock=lambda: times[0]) as store:
         store.add_token(example_token())
@@ -253,7 +253,7 @@ def _server_time(place: PostgresSchema) -> Any:
         return session.execute("SELECT clock_timestamp()")[0][0]
 
 
-def _somebody_waits(session: Raw) -> bool:
+def _has_waiting_session(session: Raw) -> bool:
     ((count,),) = session.execute(
         "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))",
         session.connection.info.backend_pid,
@@ -264,14 +264,12 @@ def _somebody_waits(session: Raw) -> bool:
 # Connections and errors
 
 
-def test_connection_that_the_server_dropped_is_replaced(
-    postgres: PostgresSchema, store: PostgresStore
-) -> None:
+def test_connection_dropped_by_the_server_is_replaced(postgres: PostgresSchema, store: PostgresStore) -> None:
     terminate(postgres)
     assert store.token("hq") == example_token()
 
 
-def test_warm_pool_works_at_once_after_a_restart_of_the_server(
+def test_warm_pool_works_immediately_after_a_server_restart(
     postgres: PostgresSchema, make_store: Callable[..., PostgresStore]
 ) -> None:
     with make_store(max_connections=8, timeout_s=3) as store:
@@ -311,7 +309,7 @@ def database_of(place: PostgresSchema, **options: Any) -> PostgresDatabase:
     return PostgresDatabase(place.dsn, **options)
 
 
-def test_server_that_does_not_answer_is_given_up_in_time(free_port: Callable[[], socket.socket]) -> None:
+def test_unresponsive_server_is_given_up_in_time(free_port: Callable[[], socket.socket]) -> None:
     with free_port() as silent:
         host, port = silent.getsockname()
         with pytest.raises(StoreError, match="timeout"):
@@ -353,7 +351,7 @@ def test_connection_that_dies_inside_a_write_leaves_nothing(
         "host=\ud800 password=pass-word",
     ],
 )
-def test_server_that_cannot_be_reached_is_told_without_the_password(dsn: str) -> None:
+def test_error_of_an_unreachable_server_hides_the_password(dsn: str) -> None:
     with pytest.raises(StoreError) as caught:
         PostgresStore(dsn)
     shown = f"{caught.value} {caught.value.__cause__}"
@@ -361,14 +359,14 @@ def test_server_that_cannot_be_reached_is_told_without_the_password(dsn: str) ->
     assert "127.0.0.1" in shown or "DSN" in shown
 
 
-def test_caller_that_gets_no_connection_is_told(postgres: PostgresSchema) -> None:
+def test_caller_without_a_connection_gets_an_error(postgres: PostgresSchema) -> None:
     database = database_of(postgres, max_connections=1, timeout_s=1)
     with database.reading(), pytest.raises(StoreError, match="no connection within 1 seconds"):
         database.reading().__enter__()
     database.close()
 
 
-def test_user_without_rights_is_told_what_is_missing(postgres: PostgresSchema) -> None:
+def test_error_names_the_missing_rights_of_a_user(postgres: PostgresSchema) -> None:
     role = f"{postgres.schema}_role"
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         try:
@@ -416,7 +414,7 @@ def test_representation_names_database_and_schema(postgres: PostgresSchema, stor
     assert "password" not in repr(store)
 
 
-def test_store_without_its_extra_says_what_to_install() -> None:
+def test_error_of_a_missing_extra_says_what_to_install() -> None:
     program = """
 import sys
 sys.modules["psycopg"] = None

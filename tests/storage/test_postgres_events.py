@@ -1,4 +1,4 @@
-"""The outbox in PostgreSQL, where transactions get their numbers in one order and commit in another."""
+"""The outbox in PostgreSQL, where transactions are numbered in one order and commit in another."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def store(make_store: Callable[[], PostgresStore]) -> Iterator[PostgresStore]:
 
 @attrs.frozen
 class Writer:
-    """A transaction of another worker's."""
+    """A transaction of another worker."""
 
     connection: Any
     schema: str
@@ -56,7 +56,7 @@ class Writer:
 
 @pytest.fixture
 def slow_writer(postgres: PostgresSchema, store: PostgresStore) -> Iterator[Writer]:
-    """Return a transaction that has written an event, so that it has its number, and has not ended."""
+    """Return an open transaction that has written an event, so that the event has its number."""
     with psycopg.connect(postgres.dsn) as connection:
         writer = Writer(connection, postgres.schema)
         writer.emit("slow")
@@ -82,7 +82,7 @@ def test_event_that_commits_late_is_not_lost(store: PostgresStore, slow_writer: 
     assert names(store.events()) == ["slow", "C02000000", "C02000001"]
 
 
-def test_reader_that_comes_between_loses_nothing(
+def test_reader_between_two_commits_loses_nothing(
     postgres: PostgresSchema, store: PostgresStore, slow_writer: Writer
 ) -> None:
     slow_writer.connection.commit()
@@ -95,13 +95,13 @@ def test_reader_that_comes_between_loses_nothing(
     assert names(store.events(first.id)) == ["slower", "C02000000", "C02000001"]
 
 
-def test_change_that_was_rolled_back_holds_up_nothing(store: PostgresStore, slow_writer: Writer) -> None:
+def test_rolled_back_change_delays_no_event(store: PostgresStore, slow_writer: Writer) -> None:
     commit(store, *fleet_of(1))
     slow_writer.connection.rollback()
     assert names(store.events()) == ["C02000000"]
 
 
-def test_pruning_leaves_what_is_not_settled(store: PostgresStore, slow_writer: Writer) -> None:
+def test_pruning_keeps_unsettled_events(store: PostgresStore, slow_writer: Writer) -> None:
     commit(store, *fleet_of(1))
     store.save_position("subscriber", "")
     store.prune_events(NOW + timedelta(days=1))
@@ -122,7 +122,7 @@ def test_long_outbox_is_read_in_parts(store: PostgresStore, limit: int) -> None:
         assert read_on(store, everything[index].id, limit=limit) == everything[index + 1 :]
 
 
-def test_order_is_that_of_numbers_not_of_digits(postgres: PostgresSchema, store: PostgresStore) -> None:
+def test_order_is_numeric(postgres: PostgresSchema, store: PostgresStore) -> None:
     with psycopg.connect(postgres.dsn) as connection:
         writer = Writer(connection, postgres.schema)
         for number in (20, 3, 100):
@@ -134,7 +134,7 @@ def test_order_is_that_of_numbers_not_of_digits(postgres: PostgresSchema, store:
     assert names(store.events("20-1.0")) == ["100"]
 
 
-def test_readers_beside_eight_writers_see_every_event_once_and_in_order(
+def test_readers_beside_eight_writers_see_each_event_once_in_order(
     store: PostgresStore, make_store: Callable[[], PostgresStore]
 ) -> None:
     writers, pages = 8, 6

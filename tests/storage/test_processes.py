@@ -1,4 +1,4 @@
-"""Several processes write one SQLite file or PostgreSQL schema at once, and one is killed."""
+"""Several processes write one SQLite file or PostgreSQL schema together, and one is killed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def open_store():
     return SQLiteStore(place)
 """
 
-# Each process makes the tables if it is the first, and writes its pages whatever the others do.
+# The first process creates the tables; each one writes its pages independently of the others.
 WRITER = """
 from pyade.core.fleet.device import Device
 from pyade.core.fleet.records import Source

@@ -1,4 +1,4 @@
-"""What the signatures of the storage room mention can be imported from a room's door."""
+"""Each class in a signature of the storage package can be imported from a public package."""
 
 from __future__ import annotations
 

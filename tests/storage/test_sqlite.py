@@ -1,4 +1,4 @@
-"""What the SQLite store promises beyond the contract: its file, its locks, its schema."""
+"""The SQLite store beyond the contract: its file, its locks, its schema."""
 
 from __future__ import annotations
 
@@ -72,30 +72,30 @@ def test_existing_file_keeps_its_mode(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-def test_path_may_be_text(path: Path) -> None:
+def test_path_may_be_a_string(path: Path) -> None:
     with SQLiteStore(str(path)) as store:
         assert repr(store) == f"SQLiteStore({str(path)!r})"
     assert path.exists()
 
 
-def test_folder_that_is_missing_is_explained(tmp_path: Path) -> None:
+def test_missing_folder_is_explained(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"missing.ade\.db.*folder that exists"):
         SQLiteStore(tmp_path / "missing" / "ade.db")
 
 
-def test_folder_as_file_is_explained(tmp_path: Path) -> None:
+def test_folder_instead_of_a_file_is_explained(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"unable to open.*may write"):
         SQLiteStore(tmp_path)
 
 
-def test_other_kind_of_file_is_refused_and_left_alone(path: Path) -> None:
+def test_other_file_type_is_refused_and_unchanged(path: Path) -> None:
     path.write_text("not a database " * 100)
     with pytest.raises(StoreError, match="not a SQLite file"):
         SQLiteStore(path)
     assert path.read_text() == "not a database " * 100
 
 
-def test_database_of_another_program_is_refused_and_left_alone(path: Path) -> None:
+def test_database_of_another_program_is_refused_and_unchanged(path: Path) -> None:
     with raw(path) as connection:
         connection.execute("CREATE TABLE theirs (x)")
     connection.close()
@@ -117,13 +117,13 @@ def test_store_uses_wal_and_survives_power_failures(path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["ade.db"], "closing leaves one file"
 
 
-def test_stores_in_memory_are_apart() -> None:
+def test_stores_in_memory_are_separate() -> None:
     with SQLiteStore(":memory:") as one, SQLiteStore(":memory:") as other:
         one.add_token(example_token())
         assert other.tokens() == ()
 
 
-def test_document_that_was_damaged_is_explained_without_its_content(path: Path) -> None:
+def test_error_of_a_damaged_document_hides_its_content(path: Path) -> None:
     with SQLiteStore(path) as store:
         store.add_token(example_token())
         commit(store, *fleet_of(1))
@@ -152,7 +152,7 @@ def test_value_without_json_form_is_explained_and_nothing_is_written(path: Path)
         assert store.sync_state("hq") == SyncState()
 
 
-def test_serial_numbers_with_odd_characters_are_kept_apart(path: Path) -> None:
+def test_serial_numbers_with_unusual_characters_stay_distinct(path: Path) -> None:
     odd = ["a", "a'b", "a%", "A", "é", "e\u0301", " a"]
     with SQLiteStore(path) as store:
         store.add_token(example_token())
@@ -171,7 +171,7 @@ def test_new_file_is_marked_as_a_store(path: Path) -> None:
 # Locks
 
 
-def test_reading_goes_on_while_another_process_writes(path: Path) -> None:
+def test_reading_continues_while_another_process_writes(path: Path) -> None:
     with SQLiteStore(path, busy_timeout_s=0.01) as store:
         store.add_token(example_token())
         commit(store, *fleet_of(2))
@@ -189,7 +189,7 @@ def test_reading_goes_on_while_another_process_writes(path: Path) -> None:
 
 @pytest.fixture
 def reader_of_unconverted_file(path: Path) -> Iterator[sqlite3.Connection]:
-    """Somebody reads a file that is not in WAL mode yet, so that nobody can convert it."""
+    """A process reads a file that is not in WAL mode yet, so that no other process can convert it."""
     SQLiteStore(path).close()
     connection = raw(path)
     connection.execute("PRAGMA journal_mode = DELETE")
@@ -199,7 +199,7 @@ def reader_of_unconverted_file(path: Path) -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
-def test_opening_waits_for_others_who_open(
+def test_opening_waits_for_other_processes_that_open(
     path: Path, reader_of_unconverted_file: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.monotonic", lambda: 0.0)
@@ -208,7 +208,7 @@ def test_opening_waits_for_others_who_open(
         assert store.tokens() == ()
 
 
-def test_opening_does_not_wait_for_ever(path: Path, reader_of_unconverted_file: sqlite3.Connection) -> None:
+def test_opening_ends_after_its_timeout(path: Path, reader_of_unconverted_file: sqlite3.Connection) -> None:
     with pytest.raises(StoreError, match="another process"):
         SQLiteStore(path, busy_timeout_s=0)
 
@@ -222,7 +222,7 @@ def test_iteration_holds_no_lock_and_no_snapshot(path: Path) -> None:
         connection = raw(path)
         busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         connection.close()
-        assert busy == 0, "a checkpoint needs that nobody reads"
+        assert busy == 0, "a checkpoint needs that no other connection reads"
         assert sum(1 for _ in iteration) == 1199
 
 
@@ -300,7 +300,7 @@ def test_page_that_changes_nothing_writes_no_event(path: Path) -> None:
         connection.close()
 
 
-def test_a_turn_is_yielded_only_where_another_thread_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lock_is_yielded_only_if_another_thread_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr("pyade.storage.sqlite_file.time", SimpleNamespace(sleep=slept.append))
     turn = FairLock()
@@ -321,8 +321,8 @@ def test_a_turn_is_yielded_only_where_another_thread_waits(monkeypatch: pytest.M
     assert not turn._waiting
 
 
-def test_who_changes_what_is_not_frozen_in_a_profile_changes_nothing_stored(tmp_path: Path) -> None:
-    """The same object is handed out again and again, for decoding it takes longer than problem it."""
+def test_changing_mutable_values_of_a_profile_changes_nothing_stored(tmp_path: Path) -> None:
+    """The same object is returned repeatedly, since decoding takes longer than checking it."""
     profile = EnrollmentProfile(name="Std", url="https://mdm.contoso.com/enroll", extra={"new_key": [1]})
     with SQLiteStore(tmp_path / "a.db") as store:
         store.add_token(example_token())

@@ -1,4 +1,4 @@
-"""The file of a SQLite store that is removed, replaced, overwritten, linked or copied while it is open."""
+"""The file of an open SQLite store is removed, replaced, overwritten, linked or copied."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> SQLiteStore:
-    """Return an open store with a token and three devices, some of it in the WAL alone."""
+    """Return an open store with a token and three devices, some of which are only in the WAL."""
     store = SQLiteStore(path)
     store.add_token(example_token())
     commit(store, *fleet_of(3), cursor="first")
@@ -36,7 +36,7 @@ def beside(path: Path, outcome: str) -> Path:
     return path.with_name(f"{path.name}{outcome}")
 
 
-def copied_over(source: Path, target: Path) -> None:
+def overwrite_with(source: Path, target: Path) -> None:
     """Overwrite *target* as ``cp`` does: the file stays the same, its contents change."""
     with target.open("r+b") as file:
         file.write(source.read_bytes())
@@ -55,7 +55,7 @@ WRITES: dict[str, Callable[[SQLiteStore], object]] = {
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
-def test_write_to_a_file_that_is_gone_is_refused(
+def test_write_to_a_removed_file_is_refused(
     path: Path, store: SQLiteStore, write: Callable[[SQLiteStore], object]
 ) -> None:
     path.unlink()
@@ -66,7 +66,7 @@ def test_write_to_a_file_that_is_gone_is_refused(
     assert not path.exists()
 
 
-def test_read_of_a_file_that_is_gone_is_refused(path: Path, store: SQLiteStore) -> None:
+def test_read_of_a_removed_file_is_refused(path: Path, store: SQLiteStore) -> None:
     path.rename(beside(path, ".moved"))
     with pytest.raises(StoreError, match="gone"):
         store.tokens()
@@ -75,7 +75,7 @@ def test_read_of_a_file_that_is_gone_is_refused(path: Path, store: SQLiteStore) 
         store.tokens()
 
 
-def test_file_that_takes_the_place_is_left_alone(path: Path, store: SQLiteStore) -> None:
+def test_replacing_file_is_unchanged(path: Path, store: SQLiteStore) -> None:
     backup = beside(path, ".backup")
     store.backup(backup)
     commit(store, *fleet_of(9), cursor="later")
@@ -89,14 +89,14 @@ def test_file_that_takes_the_place_is_left_alone(path: Path, store: SQLiteStore)
     assert path.read_bytes() == before
 
 
-def test_backup_that_is_copied_over_an_open_store_stays_whole(path: Path, store: SQLiteStore) -> None:
+def test_backup_copied_over_an_open_store_stays_intact(path: Path, store: SQLiteStore) -> None:
     backup = beside(path, ".backup")
     store.backup(backup)
     for number in range(3):
         commit(store, *fleet_of(number), cursor=f"later {number}")
         checkpoint(path, "TRUNCATE")
     commit(store, *fleet_of(9), cursor="latest")
-    copied_over(backup, path)
+    overwrite_with(backup, path)
     for _ in range(2):
         with pytest.raises(StoreError, match=r"overwritten while the store was open.*restore it again"):
             commit(store, *fleet_of(9))
@@ -130,14 +130,14 @@ def forked(store: SQLiteStore) -> None:
 
 
 @pytest.mark.parametrize("end", [closed, read, forked])
-def test_store_that_ends_without_a_write_spoils_no_backup(
+def test_store_closed_without_a_write_does_not_damage_a_backup(
     path: Path, store: SQLiteStore, end: Callable[[SQLiteStore], None]
 ) -> None:
     store.backup(beside(path, ".backup"))
     commit(store, *fleet_of(2000), cursor="later")
     checkpoint(path, "RESTART")
     commit(store, *fleet_of(9), cursor="latest")
-    copied_over(beside(path, ".backup"), path)
+    overwrite_with(beside(path, ".backup"), path)
     end(store)
     assert path.read_bytes() == beside(path, ".backup").read_bytes()
     with pytest.raises(StoreError, match=r"ade\.db-wal belongs to a newer state"):
@@ -147,14 +147,14 @@ def test_store_that_ends_without_a_write_spoils_no_backup(
 
 
 @pytest.mark.parametrize("commits", [1, 2, 20])
-def test_backup_from_after_the_last_checkpoint_is_noticed_and_nothing_is_mixed(
+def test_backup_from_after_the_last_checkpoint_is_noticed_and_not_mixed(
     path: Path, store: SQLiteStore, commits: int
 ) -> None:
-    """All that was committed since is in the WAL: without its removal the newest state wins, and is whole."""
+    """All later commits are in the WAL: if it is not removed, the newest state wins, and is intact."""
     store.backup(beside(path, ".backup"))
     for number in range(commits):
         commit(store, *fleet_of(number + 4), cursor=f"later {number}")
-    copied_over(beside(path, ".backup"), path)
+    overwrite_with(beside(path, ".backup"), path)
     with pytest.raises(StoreError, match="overwritten while the store was open"):
         commit(store, *fleet_of(9))
     store.close()
@@ -172,12 +172,12 @@ def checkpoint(path: Path, mode: str) -> None:
     connection.close()
 
 
-def test_file_of_another_store_that_is_copied_over_is_noticed(path: Path, store: SQLiteStore) -> None:
+def test_file_of_another_store_copied_over_is_noticed(path: Path, store: SQLiteStore) -> None:
     other = beside(path, ".other")
     with SQLiteStore(other) as another:
         for number in range(9):
             another.add_token(example_token(f"token-{number}"))
-    copied_over(other, path)
+    overwrite_with(other, path)
     with pytest.raises(StoreError, match="overwritten while the store was open"):
         store.save_secret("name", "secret")
     store.close()
@@ -186,12 +186,12 @@ def test_file_of_another_store_that_is_copied_over_is_noticed(path: Path, store:
         SQLiteStore(path)
 
 
-def test_reader_that_meets_a_foreign_file_spoils_nothing(path: Path, store: SQLiteStore) -> None:
+def test_reader_of_a_foreign_file_damages_nothing(path: Path, store: SQLiteStore) -> None:
     other = beside(path, ".other")
     with SQLiteStore(other) as another:
         for number in range(9):
             another.add_token(example_token(f"token-{number}"))
-    copied_over(other, path)
+    overwrite_with(other, path)
     with contextlib.suppress(StoreError):
         serials_of(store)
     with contextlib.suppress(StoreError):
@@ -213,7 +213,7 @@ def test_wal_of_another_store_is_not_mixed_in(path: Path, store: SQLiteStore) ->
     store.close()
 
 
-def test_state_after_a_power_failure_is_opened_whole(path: Path, store: SQLiteStore) -> None:
+def test_state_after_a_power_failure_opens_intact(path: Path, store: SQLiteStore) -> None:
     for number in range(20):
         commit(store, *fleet_of(100), cursor=f"page {number}")
     crashed = beside(path, ".crashed")
@@ -226,7 +226,9 @@ def test_state_after_a_power_failure_is_opened_whole(path: Path, store: SQLiteSt
         commit(recovered, *fleet_of(3))
 
 
-def test_several_stores_and_checkpoints_are_no_replacement(path: Path, store: SQLiteStore) -> None:
+def test_several_stores_and_checkpoints_do_not_look_like_a_replacement(
+    path: Path, store: SQLiteStore
+) -> None:
     with SQLiteStore(path) as other:
         for number in range(30):
             writer, reader = (store, other) if number % 2 else (other, store)
@@ -237,12 +239,12 @@ def test_several_stores_and_checkpoints_are_no_replacement(path: Path, store: SQ
     store.close()
 
 
-# Made for its owner alone
+# Permissions
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX file modes")
 @pytest.mark.parametrize("depth", [1, 2])
-def test_link_to_nowhere_makes_a_private_file(path: Path, tmp_path: Path, depth: int) -> None:
+def test_dangling_link_creates_a_private_file(path: Path, tmp_path: Path, depth: int) -> None:
     target = tmp_path / "elsewhere.db"
     link = target
     for number in range(depth):
@@ -280,7 +282,7 @@ def test_backup_is_the_store_at_one_moment(path: Path, store: SQLiteStore) -> No
     store.close()
 
 
-def test_backups_at_once_do_not_share_a_file(path: Path, store: SQLiteStore) -> None:
+def test_concurrent_backups_do_not_share_a_file(path: Path, store: SQLiteStore) -> None:
     beside(path, ".backup.partial").write_text("of another program")
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda number: store.backup(beside(path, f".{number}")), range(8)))
@@ -291,7 +293,7 @@ def test_backups_at_once_do_not_share_a_file(path: Path, store: SQLiteStore) -> 
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a" * 252, "a" * 300], ids=["NUL", "long with -wal", "long"])
-def test_path_that_cannot_be_one_is_explained(tmp_path: Path, name: str) -> None:
+def test_impossible_path_is_explained(tmp_path: Path, name: str) -> None:
     with pytest.raises(StoreError, match="choose"):
         SQLiteStore(f"{tmp_path}/{name}")
 
@@ -317,7 +319,7 @@ def test_backup_overwrites_nothing(path: Path, store: SQLiteStore, tmp_path: Pat
     store.close()
 
 
-def test_backup_that_was_interrupted_leaves_nothing_under_its_name(
+def test_interrupted_backup_leaves_no_file(
     path: Path, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backup = beside(path, ".backup")
@@ -335,7 +337,7 @@ def test_backup_that_was_interrupted_leaves_nothing_under_its_name(
     store.close()
 
 
-def test_what_sqlite_says_hangs_on_no_error(path: Path, store: SQLiteStore) -> None:
+def test_errors_do_not_chain_the_sqlite_error(path: Path, store: SQLiteStore) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute(
             "CREATE TRIGGER refuse BEFORE INSERT ON token BEGIN SELECT RAISE(ABORT, 'access-secret'); END"
@@ -348,7 +350,7 @@ def test_what_sqlite_says_hangs_on_no_error(path: Path, store: SQLiteStore) -> N
     store.close()
 
 
-def test_store_in_memory_has_no_file_to_lose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store_in_memory_has_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with MemoryStore() as store:
         store.add_token(example_token())

@@ -1,4 +1,4 @@
-"""The worlds of these tests."""
+"""Fixtures shared by these tests."""
 
 from tests.worlds import new_world, profile, world
 

@@ -1,4 +1,4 @@
-"""The server and the organization behind a token: asked for with each full list, and compared."""
+"""Each full sync reads the token's server and organization, and compares them with the stored ones."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def changes(world: World) -> list[str]:
     return [one.details["reason"] for one in events if one.kind is EventKind.TOKEN_ACCOUNT_CHANGED]
 
 
-def found(world: World) -> list[str]:
+def account_problems(world: World) -> list[str]:
     problems = doctor(world.store, clock=world.clock).problems
     return [str(one) for one in problems if "Apple names" in str(one)]
 
 
 @pytest.mark.twins
-def test_the_first_sync_and_each_full_one_ask_and_store(world: World) -> None:
-    """So that overview knows the organization without a TokenService."""
+def test_first_sync_and_each_full_sync_read_and_store_the_account(world: World) -> None:
+    """``overview`` then knows the organization without a TokenService."""
     world.apple.add_devices(2, server="hq")
     assert world.sync().problems == ()
     server = world.apple.server("hq")
@@ -53,11 +53,13 @@ def test_the_first_sync_and_each_full_one_ask_and_store(world: World) -> None:
     world.apple.faults.expire_cursors("hq")
     assert world.later(days=1).sync().action is SyncAction.RECOVERY
     assert world.requests(ACCOUNT) == 3
-    assert (changes(world), found(world), world.store.token("hq")) == ([], [], token)
+    assert (changes(world), account_problems(world), world.store.token("hq")) == ([], [], token)
 
 
 @pytest.mark.twins
-def test_another_server_or_organization_is_an_event_and_a_problem_until_both_agree(world: World) -> None:
+def test_changed_server_or_organization_is_an_event_and_a_problem_until_it_matches_again(
+    world: World,
+) -> None:
     world.sync()
     before = world.store.token("hq")
     server = world.apple.server("hq")
@@ -72,20 +74,20 @@ def test_another_server_or_organization_is_an_event_and_a_problem_until_both_agr
     assert "Fabrikam" in str(problem)
     assert "not Contoso" in str(report)
     assert changes(world) == [problem.allowed]
-    assert len(found(world)) == 1
+    assert len(account_problems(world)) == 1
     asked = doctor(world.store, lambda _: world.client(), clock=world.clock)
     assert len([one for one in asked.problems if "Apple names" in str(one)]) == 1
     (one,) = overview(world.store, now=world.clock())
     assert "Fabrikam" in str(one)
     assert world.store.token("hq") == before
     world.later(days=1).sync()
-    assert (len(changes(world)), len(found(world))) == (1, 1)
+    assert (len(changes(world)), len(account_problems(world))) == (1, 1)
     server.organization = contoso
     assert world.later(days=1).sync().problems == ()
-    assert (len(changes(world)), found(world), world.state.account_problem) == (1, [], "")
+    assert (len(changes(world)), account_problems(world), world.state.account_problem) == (1, [], "")
 
 
-def test_another_server_is_told_likewise(world: World) -> None:
+def test_changed_server_is_reported(world: World) -> None:
     world.sync()
     token = world.store.token("hq")
     world.store.replace_token(attrs.evolve(token, server_uuid="0" * 32))
@@ -95,14 +97,14 @@ def test_another_server_is_told_likewise(world: World) -> None:
     assert world.later(days=1).sync().problems == ()
 
 
-def test_a_new_name_of_the_organization_is_taken_over_and_told_once(world: World) -> None:
+def test_new_name_of_the_organization_is_stored_and_reported_once(world: World) -> None:
     world.sync()
     world.apple.server("hq").organization.name = "Contoso Ltd"
     (problem,) = world.later(days=7).sync().problems
     assert (problem.severity, problem.value) == (Severity.WARNING, "Contoso Ltd")
     assert world.store.token("hq").org_name == "Contoso Ltd"
     assert world.later(days=7).sync().problems == ()
-    assert (len(changes(world)), found(world)) == (1, [])
+    assert (len(changes(world)), account_problems(world)) == (1, [])
 
 
 @pytest.mark.parametrize(
@@ -117,8 +119,8 @@ def test_a_new_name_of_the_organization_is_taken_over_and_told_once(world: World
         Fault.answered(json=[]),
     ],
 )
-def test_an_account_that_cannot_be_read_fails_no_sync(world: World, fault: Fault) -> None:
-    """The next sync asks again."""
+def test_unreadable_account_does_not_fail_the_sync(world: World, fault: Fault) -> None:
+    """The next sync reads it again."""
     (serial,) = world.apple.add_devices(1, server="hq")
     world.apple.script(ACCOUNT, *[fault] * 4)
     report = world.sync()
@@ -131,7 +133,7 @@ def test_an_account_that_cannot_be_read_fails_no_sync(world: World, fault: Fault
     assert world.listed() == world.at_apple()
 
 
-def test_an_account_that_wants_to_be_left_alone_is(world: World) -> None:
+def test_rate_limited_account_delays_the_next_sync(world: World) -> None:
     world.apple.script(ACCOUNT, *[Fault.rate_limited(7_200)] * 4)
     report = world.sync()
     assert report.is_complete
@@ -140,8 +142,8 @@ def test_an_account_that_wants_to_be_left_alone_is(world: World) -> None:
     assert world.later(hours=1).sync().action is SyncAction.WAIT
 
 
-def test_a_token_that_was_renewed_meanwhile_stays_renewed(world: World) -> None:
-    """What the account says is not written over it."""
+def test_account_does_not_overwrite_a_token_renewed_meanwhile(world: World) -> None:
+    """The account's values are not written over the renewed token."""
     renewed = world.apple.token("hq", name="hq")
 
     def renew(store: Store = world.store) -> None:
@@ -157,7 +159,7 @@ def test_a_token_that_was_renewed_meanwhile_stays_renewed(world: World) -> None:
     assert world.store.token("hq").server_uuid == world.apple.server("hq").server_uuid
 
 
-def test_a_sync_that_fails_asks_for_no_account(world: World) -> None:
+def test_failed_sync_does_not_read_the_account(world: World) -> None:
     world.apple.script("POST /server/devices", Fault.refused("T_C_NOT_SIGNED"))
     with pytest.raises(TermsError):
         world.sync()

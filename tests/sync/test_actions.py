@@ -69,7 +69,7 @@ def requests_in_order(world: World) -> list[str]:
 
 
 class TestDelete:
-    def test_each_device_is_deleted_and_an_unknown_one_is_named(self, world: World) -> None:
+    def test_each_device_is_deleted_and_an_unknown_one_is_reported(self, world: World) -> None:
         listed, released, stays = world.apple.add_devices(3, server="hq")
         world.sync()
         world.apple.release([released])
@@ -94,7 +94,7 @@ class TestDelete:
         gone = [event.serial_number for event in world.store.events() if event.kind == EventKind.DELETED]
         assert sorted(filter(None, gone)) == sorted([listed, released])
 
-    def test_a_second_time_changes_nothing_and_a_refresh_brings_it_back(self, world: World) -> None:
+    def test_second_delete_changes_nothing_and_a_refresh_restores_the_device(self, world: World) -> None:
         (serial,) = world.apple.add_devices(1, server="hq")
         world.sync()
         assert act(world, "delete", [serial]).is_complete
@@ -104,7 +104,7 @@ class TestDelete:
         act(world, "refresh", [serial])
         assert [record.serial_number for record in world.store.devices("hq")] == [serial]
 
-    def test_more_than_one_slice_and_none(self, world: World) -> None:
+    def test_delete_of_more_than_one_slice_and_of_no_devices(self, world: World) -> None:
         serials = world.apple.add_devices(230, server="hq")
         world.sync()
         report = act(world, "delete", iter(serials))
@@ -113,20 +113,20 @@ class TestDelete:
         assert act(world, "delete", []).results == {}
 
     @pytest.mark.parametrize("serials", ["C02", [5], [None]])
-    def test_what_is_no_list_of_serial_numbers_deletes_nothing(self, world: World, serials: Any) -> None:
+    def test_invalid_list_of_serial_numbers_deletes_nothing(self, world: World, serials: Any) -> None:
         world.apple.add_devices(2, server="hq")
         world.sync()
         with pytest.raises(errors.InvalidRequestError, match="serials"):
             act(world, "delete", serials)
         assert len(list(world.store.devices("hq"))) == 2
 
-    def test_a_token_that_is_not_stored_is_told(self, world: World) -> None:
+    def test_delete_for_an_unknown_token_is_an_error(self, world: World) -> None:
         world.store.remove_token("hq", now=world.clock())
         for serials in ([], ["C02"]):
             with pytest.raises(errors.UnknownTokenError):
                 act(world, "delete", serials)
 
-    def test_a_record_that_cannot_be_read_is_removed(self, world: World, tmp_path: Path) -> None:
+    def test_unreadable_record_is_removed(self, world: World, tmp_path: Path) -> None:
         (serial,) = world.apple.add_devices(1, server="hq")
         world.sync()
         if not isinstance(world.store, SQLiteStore):
@@ -148,7 +148,9 @@ class TestDisown:
         assert not world.record(stays).is_released
 
     @pytest.mark.parametrize("fault", [Fault.dropped(effect=True), Fault.server_error(502, effect=True)])
-    def test_a_lost_answer_to_what_happened_is_read_back(self, world: World, fault: Fault) -> None:
+    def test_lost_response_is_replaced_by_reading_back_the_disowned_device(
+        self, world: World, fault: Fault
+    ) -> None:
         serials = world.apple.add_devices(2, server="hq")
         world.apple.script(DISOWN, fault)
         results = ask(world, "disown_devices", serials, confirm=True)
@@ -156,7 +158,7 @@ class TestDisown:
         assert requests_in_order(world) == [DISOWN, "POST /devices"]
 
     @pytest.mark.parametrize("fault", [Fault.dropped(effect=False), Fault.server_error(503), Fault.html()])
-    def test_a_lost_answer_to_what_did_not_happen_is_not_asked_again(
+    def test_lost_response_to_a_disown_without_effect_is_not_retried(
         self, world: World, fault: Fault
     ) -> None:
         serials = world.apple.add_devices(2, server="hq")
@@ -167,13 +169,13 @@ class TestDisown:
         assert world.requests(DISOWN) == 1
         assert set(serials) <= world.apple.devices.keys()
 
-    def test_too_many_requests_is_no_lost_answer(self, world: World) -> None:
+    def test_status_429_is_not_treated_as_a_lost_response(self, world: World) -> None:
         """Apple answers 429 instead of acting."""
         (serial,) = world.apple.add_devices(1, server="hq")
         world.apple.script(DISOWN, Fault.rate_limited(1))
         assert ask(world, "disown_devices", [serial], confirm=True).is_complete
 
-    def test_a_server_that_may_not_disown_is_told_so(self, world: World) -> None:
+    def test_server_without_the_right_to_disown_gets_a_typed_error(self, world: World) -> None:
         (serial,) = world.apple.add_devices(1, server="hq")
         world.apple.server("hq").may_disown = False
         assert ask(world, "disown_devices", [serial], confirm=True).results[serial] == "FAILED"
@@ -181,7 +183,7 @@ class TestDisown:
         with pytest.raises(errors.AccessDeniedError):
             ask(world, "disown_devices", [serial], confirm=True)
 
-    def test_a_result_that_nobody_knows_survives(self, world: World) -> None:
+    def test_unknown_result_is_kept(self, world: World) -> None:
         (serial,) = world.apple.add_devices(1, server="hq")
         world.apple.faults.device_result([serial], "PENDING_REVIEW")
         assert ask(world, "disown_devices", [serial], confirm=True).results[serial] == "PENDING_REVIEW"
@@ -196,7 +198,7 @@ class TestDisown:
 
 
 class TestLock:
-    def test_the_code_that_is_kept_unlocks_the_device(self, world: World) -> None:
+    def test_stored_code_unlocks_the_device(self, world: World) -> None:
         (serial,) = world.apple.add_devices(1, server="hq")
         answer = act(world, "lock", serial, lost_message="Call 555")
         assert (answer.serial_number, answer.result) == (serial, ActivationLockResult.SUCCESS)
@@ -208,7 +210,7 @@ class TestLock:
         assert world.store.secret(f"bypass code of {serial}") == Secret(code.text)
         assert world.apple.unlock(serial, code.text)
 
-    def test_the_code_is_kept_before_apple_is_asked(self, world: World) -> None:
+    def test_code_is_stored_before_the_request_is_sent(self, world: World) -> None:
         (serial,) = world.apple.add_devices(1, server="hq")
         world.apple.script(LOCK, Fault.unreachable(), forever=True)
         with pytest.raises(errors.TransportError):
@@ -216,7 +218,7 @@ class TestLock:
         assert bypass_code(world.store, serial) is not None
 
     @pytest.mark.parametrize("fault", [Fault.dropped(effect=True), Fault.server_error(500, effect=True)])
-    def test_a_lost_answer_loses_no_code(self, world: World, fault: Fault) -> None:
+    def test_lost_response_keeps_the_code(self, world: World, fault: Fault) -> None:
         (serial,) = world.apple.add_devices(1, server="hq")
         world.apple.script(LOCK, fault)
         with pytest.raises((errors.TransportError, errors.ServerError)):
@@ -227,7 +229,7 @@ class TestLock:
         assert code is not None
         assert world.apple.unlock(serial, code.text)
 
-    def test_a_forgotten_code_is_followed_by_another(self, world: World) -> None:
+    def test_lock_after_a_removed_code_creates_another_code(self, world: World) -> None:
         (serial,) = world.apple.add_devices(1, server="hq")
         act(world, "lock", serial)
         first = bypass_code(world.store, serial)
@@ -239,13 +241,13 @@ class TestLock:
         assert bypass_code(world.store, serial) not in (None, first)
         assert not world.apple.unlock(serial, first.text)
 
-    def test_each_device_has_a_code_of_its_own(self, world: World) -> None:
+    def test_each_device_has_its_own_code(self, world: World) -> None:
         serials = world.apple.add_devices(2, server="hq")
         for serial in serials:
             act(world, "lock", serial)
         assert bypass_code(world.store, serials[0]) != bypass_code(world.store, serials[1])
 
-    def test_apples_results_come_through(self, world: World) -> None:
+    def test_results_of_apple_are_returned(self, world: World) -> None:
         (television,) = world.apple.add_devices(1, server="hq", family="AppleTV")
         assert act(world, "lock", television).result == ActivationLockResult.DEVICE_NOT_SUPPORTED
         assert act(world, "lock", "UNKNOWN").result == ActivationLockResult.NOT_ACCESSIBLE
@@ -255,14 +257,14 @@ class TestLock:
         world.apple.server("hq").organization.allows_activation_lock = False
         assert act(world, "lock", serial).result == ActivationLockResult.ORGANIZATION_NOT_SUPPORTED
 
-    def test_a_lock_without_a_code_is_bound_to_a_person(self, world: World) -> None:
+    def test_lock_without_a_code_belongs_to_the_administrator(self, world: World) -> None:
         (serial,) = world.apple.add_devices(1, server="hq")
         assert ask(world, "activation_lock", serial).result == ActivationLockResult.SUCCESS
         lock = world.apple.devices[serial].activation_lock
         assert lock is not None
         assert (lock.escrow_key, lock.person) == (None, world.apple.server("hq").admin_id)
 
-    def test_what_is_kept_and_is_no_code_is_not_overwritten(self, world: World) -> None:
+    def test_stored_value_that_is_no_code_is_not_overwritten(self, world: World) -> None:
         (serial,) = world.apple.add_devices(1, server="hq")
         world.store.save_secret(bypass_code_name(serial), "something else")
         with pytest.raises(errors.BypassCodeError) as caught:
@@ -271,7 +273,7 @@ class TestLock:
         assert world.store.secret(bypass_code_name(serial)) == Secret("something else")
         assert not world.requests(LOCK)
 
-    def test_another_worker_keeps_only_the_first_lock_waiting(self, world: World) -> None:
+    def test_lease_of_another_worker_delays_only_a_first_lock(self, world: World) -> None:
         first, second = world.apple.add_devices(2, server="hq")
         act(world, "lock", first)
         lease = world.store.acquire_lease("hq", "another")
@@ -282,7 +284,9 @@ class TestLock:
         world.store.release_lease(lease)
         assert act(world, "lock", second).result == ActivationLockResult.SUCCESS
 
-    def test_the_code_shows_nowhere(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
+    def test_code_is_in_no_error_and_no_log_line(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
         caplog.set_level(logging.DEBUG)
         (serial,) = world.apple.add_devices(1, server="hq")
         world.apple.script(LOCK, Fault.server_error(500))
@@ -312,7 +316,7 @@ def test_a_code_is_encrypted_at_rest(new_world: Callable[[], World], tmp_path: P
     assert code.raw not in written
 
 
-def test_two_workers_that_lock_one_device_keep_the_code_of_the_lock(world: World) -> None:
+def test_two_workers_that_lock_one_device_store_the_code_of_the_lock(world: World) -> None:
     (serial,) = world.apple.add_devices(1, server="hq")
     outcomes: list[object] = []
     barrier = threading.Barrier(4)
@@ -338,7 +342,7 @@ def test_two_workers_that_lock_one_device_keep_the_code_of_the_lock(world: World
 
 
 class TestRefresh:
-    def test_what_apple_knows_now_is_stored(self, world: World) -> None:
+    def test_current_details_are_stored(self, world: World) -> None:
         changed, same = world.apple.add_devices(2, server="hq")
         world.sync()
         world.apple.edit_device(changed, announce=False, asset_tag="A-1", something_new=[1])
@@ -354,21 +358,21 @@ class TestRefresh:
         assert (device.asset_tag, dict(device.extra)) == ("A-1", {"something_new": [1]})
         assert world.store.device("hq", "UNKNOWN") is None
 
-    def test_what_was_never_synced_becomes_known(self, world: World) -> None:
+    def test_refresh_stores_a_device_that_was_never_synced(self, world: World) -> None:
         (serial,) = world.apple.add_devices(1, server="hq")
         report = act(world, "refresh", iter([serial, serial]))
         assert (report.changes.added, report.is_complete) == (1, True)
         assert str(report) == "hq: 1 SUCCESS; 1 added"
         assert world.listed() == world.at_apple()
 
-    def test_what_was_deleted_here_comes_back(self, world: World) -> None:
+    def test_refresh_restores_a_hidden_device(self, world: World) -> None:
         (serial,) = world.apple.add_devices(1, server="hq")
         world.sync()
         world.store.delete_device("hq", serial, now=world.clock())
         assert act(world, "refresh", [serial]).changes.returned == 1
         assert not world.record(serial).is_hidden
 
-    def test_what_apple_no_longer_shows_keeps_its_record(self, world: World) -> None:
+    def test_device_unknown_to_apple_keeps_its_record(self, world: World) -> None:
         (serial,) = world.apple.add_devices(1, server="hq")
         world.sync()
         world.apple.unassign([serial], announce=False)
@@ -376,7 +380,7 @@ class TestRefresh:
         assert str(report) == "hq: 1 NOT_ACCESSIBLE; nothing changed"
         assert not world.record(serial).is_released
 
-    def test_many_devices_go_in_chunks_and_what_was_stored_stays(self, world: World) -> None:
+    def test_many_devices_are_sent_in_chunks_and_stored_chunks_survive_an_error(self, world: World) -> None:
         serials = world.apple.add_devices(2001, server="hq")
         world.apple.script("POST /devices", None, None, Fault.refused("T_C_NOT_SIGNED"))
         with pytest.raises(errors.TermsError):
@@ -385,23 +389,23 @@ class TestRefresh:
         assert world.requests("POST /devices") == 3
         world.store.release_lease(world.store.acquire_lease("hq", "next"))
 
-    def test_another_worker_is_not_disturbed(self, world: World) -> None:
+    def test_refresh_does_not_disturb_another_worker(self, world: World) -> None:
         world.store.acquire_lease("hq", "another")
         with pytest.raises(errors.LeaseHeldError):
             act(world, "refresh", ["A"])
         assert not world.apple.requests
 
-    def test_a_lone_serial_number_is_refused(self, world: World) -> None:
+    def test_string_instead_of_a_list_is_refused(self, world: World) -> None:
         with pytest.raises(errors.InvalidRequestError, match=r"pass \['A'\]"):
             act(world, "refresh", "A")
 
-    def test_nothing_to_refresh_is_nothing_to_send(self, world: World) -> None:
+    def test_refresh_of_no_devices_sends_nothing(self, world: World) -> None:
         assert str(act(world, "refresh", [])) == "hq: no devices; nothing changed"
         assert not world.apple.requests
 
 
 class TestReplacements:
-    def test_the_replaced_device_is_named(self, world: World) -> None:
+    def test_replaced_device_is_returned(self, world: World) -> None:
         old, _ = world.apple.add_devices(2, server="hq")
         world.sync()
         new = world.apple.replace_device(old)
@@ -412,14 +416,14 @@ class TestReplacements:
         assert world.record(old).device.released_by_replacement
         assert world.requests("GET /device/replacementDetails") == 1
 
-    def test_one_without_a_record_at_apple_is_left_out(self, world: World) -> None:
+    def test_device_unknown_to_apple_is_left_out(self, world: World) -> None:
         world.apple.add_devices(1, server="hq", is_replacement_device=True)
         world.sync()
         assert act(world, "replacements") == ()
         with pytest.raises(errors.NotFoundError):
             ask(world, "replacement_details", "UNKNOWN")
 
-    def test_another_refusal_is_not_hidden(self, world: World) -> None:
+    def test_other_refusals_are_raised(self, world: World) -> None:
         world.apple.add_devices(1, server="hq", is_replacement_device=True)
         world.sync()
         world.apple.script("GET /device/replacementDetails", Fault.refused("ACCESS_DENIED"))
@@ -427,7 +431,7 @@ class TestReplacements:
             act(world, "replacements")
 
 
-def test_migration_deadlines_come_the_most_urgent_first(world: World) -> None:
+def test_migration_deadlines_are_sorted_by_urgency(world: World) -> None:
     late, soon, none, gone = world.apple.add_devices(4, server="hq")
     for serial, text in (
         (late, "2026-09-01T00:00:00Z"),
@@ -452,18 +456,18 @@ def test_migration_deadlines_come_the_most_urgent_first(world: World) -> None:
 
 class TestBetaTokens:
     @pytest.mark.parametrize("key", ["betaEnrollmentTokens", "seedBuildTokens"])
-    def test_the_tokens_are_read_under_either_key(self, world: World, key: Any) -> None:
+    def test_tokens_are_read_under_either_key(self, world: World, key: Any) -> None:
         world.apple.settings.beta_tokens_key = key
         found: BetaEnrollmentTokens = ask(world, "beta_enrollment_tokens")
         assert [token.os for token in found.tokens] == ["OSX", "iOS"]
         assert found.is_allowed
         assert all(token.token and token.token.reveal() not in repr(found) for token in found.tokens)
 
-    def test_an_organization_that_turned_them_off_has_none(self, world: World) -> None:
+    def test_organization_without_beta_access_has_no_tokens(self, world: World) -> None:
         world.apple.server("hq").organization.allows_beta_access = False
         assert ask(world, "beta_enrollment_tokens") == BetaEnrollmentTokens(is_allowed=False)
 
-    def test_unknown_fields_do_no_harm(self, world: World) -> None:
+    def test_unknown_fields_are_ignored(self, world: World) -> None:
         entry = {"os": "futureOS", "title": "t", "token": "1", "extra": {}}
         answer = {"betaEnrollmentTokens": [], "seedBuildTokens": [entry, entry], "more": 1}
         world.apple.script("GET /os-beta-enrollment/tokens", Fault.answered(json=answer))
@@ -472,7 +476,7 @@ class TestBetaTokens:
 
 
 class TestAccountDrivenEnrollment:
-    def test_it_is_set_read_and_removed(self, world: World) -> None:
+    def test_profile_is_set_read_and_removed(self, world: World) -> None:
         ask(world, "set_account_driven_enrollment_profile", URL)
         found = ask(world, "get_account_driven_enrollment_profile")
         assert (found.mdm_service_discovery_url, found.last_updated_timestamp) == (URL, world.clock())
@@ -481,7 +485,7 @@ class TestAccountDrivenEnrollment:
             ask(world, "get_account_driven_enrollment_profile")
 
     @pytest.mark.parametrize("url", ["http://mdm.contoso.example", ""])
-    def test_a_wrong_url_is_refused(self, world: World, url: str) -> None:
+    def test_invalid_url_is_refused(self, world: World, url: str) -> None:
         with pytest.raises(errors.InvalidRequestError) as caught:
             ask(world, "set_account_driven_enrollment_profile", url)
         assert caught.value.code == "MDM_SERVICE_DISCOVERY_URL_NOT_VALID"
@@ -494,13 +498,15 @@ class TestAccountDrivenEnrollment:
             ("remove_account_driven_enrollment_profile", ()),
         ],
     )
-    def test_not_every_organization_may_have_one(self, world: World, name: str, args: tuple[str]) -> None:
+    def test_organization_without_the_right_is_refused(
+        self, world: World, name: str, args: tuple[str]
+    ) -> None:
         world.apple.server("hq").organization.allows_account_driven_enrollment = False
         with pytest.raises(errors.AccessDeniedError) as caught:
             ask(world, name, *args)
         assert caught.value.code == "ORG_NOT_SUPPORTED"
 
-    def test_unknown_fields_do_no_harm(self, world: World) -> None:
+    def test_unknown_fields_are_ignored(self, world: World) -> None:
         answer = {"mdm_service_discovery_url": URL, "last_updated_timestamp": "never", "more": [1]}
         world.apple.script("GET /account-driven-enrollment/profile", Fault.answered(json=answer))
         found = ask(world, "get_account_driven_enrollment_profile")

@@ -1,4 +1,4 @@
-"""One damaged row in the file or database: its token is named and suspended, and all others go on."""
+"""A damaged row suspends its token; the report names the token, and all other tokens go on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 import pytest
-from tests.operations.test_scheduler import House
+from tests.operations.test_scheduler import SchedulerWorld
 
 from pyade.apple.client import Client
 from pyade.assignment import Assigner
@@ -98,14 +98,14 @@ ON_DRIVERS = [pytest.param("threads", *case.values, id=f"threads-{case.id}") for
 
 
 @attrs.define(kw_only=True)
-class Mill(House):
-    """A house with the tokens a, b and c in a file that damage is written into."""
+class DamagedStoreWorld(SchedulerWorld):
+    """A scheduler's world whose tokens a, b and c are in a file that tests damage."""
 
     path: Path
     damaged: str = ""
 
     def damage(self, column: str, how: Callable[[str], bytes]) -> None:
-        """Write into the file what no store wrote."""
+        """Replace the value of *column* with one that no store writes."""
         table, _, name = column.partition(".")
         where = ROWS[column].format("")
         with contextlib.closing(sqlite3.connect(self.path)) as connection, connection:
@@ -134,13 +134,13 @@ class Mill(House):
         return [event.kind for event in self.token_events() if event.token_name == name]
 
 
-def fill(house: House) -> None:
+def fill(world: SchedulerWorld) -> None:
     """Add three tokens with devices, profiles and an enrollment."""
-    house.add(*NAMES)
+    world.add(*NAMES)
     for name in NAMES:
-        house.store.set_default_profile(name, PROFILE)
-    house.apple.add_devices(server="b", serials=[SERIAL])
-    store: Any = house.store
+        world.store.set_default_profile(name, PROFILE)
+    world.apple.add_devices(server="b", serials=[SERIAL])
+    store: Any = world.store
     enrollment = Enrollment(
         serial_number=SERIAL,
         token_name="b",
@@ -149,29 +149,29 @@ def fill(house: House) -> None:
         build="24A335",
         profile_name="Standard Mac",
         identity=IdentityKind.SCEP,
-        issued_at=house.clock(),
+        issued_at=world.clock(),
     )
     store.save_enrollment(enrollment)
     sign_in = OneTime.of(
         OneTimeKind.WEB_VIEW,
         "state",
         serial_number=SERIAL,
-        expires_at=house.clock() + 30 * DAY,
+        expires_at=world.clock() + 30 * DAY,
         value={"machine": {"PRODUCT": "Mac15,12"}, "host": "mdm.contoso.example"},
     )
-    store.save_one_time(sign_in, now=house.clock(), keep=3)
+    store.save_one_time(sign_in, now=world.clock(), keep=3)
     store.save_secret("key pair of b", "-----BEGIN PRIVATE KEY----- not a real one, and long enough to cut")
 
 
 @pytest.fixture
-def mill(tmp_path: Path) -> Iterator[Mill]:
+def world(tmp_path: Path) -> Iterator[DamagedStoreWorld]:
     path, clock = tmp_path / "ade.db", FrozenClock(datetime.now(UTC))
     with SQLiteStore(path, keys=[KEY], clock=clock) as store:
-        mill = Mill(kind="threads", store=store, path=path, clock=clock)
-        fill(mill)
-        mill.run(days=0.01)
-        mill.reports.clear()
-        yield mill
+        world = DamagedStoreWorld(kind="threads", store=store, path=path, clock=clock)
+        fill(world)
+        world.run(days=0.01)
+        world.reports.clear()
+        yield world
 
 
 READERS: dict[str, Callable[[Any], object]] = {
@@ -196,94 +196,98 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 @pytest.mark.parametrize(("column", "damage"), [case for case in CASES if case.values[0] in READERS])
-def test_the_error_names_the_token_and_quotes_nothing(
-    mill: Mill, column: str, damage: Callable[[str], bytes]
+def test_error_names_the_token_without_quoting_its_data(
+    world: DamagedStoreWorld, column: str, damage: Callable[[str], bytes]
 ) -> None:
-    mill.damage(column, damage)
+    world.damage(column, damage)
     with pytest.raises(DamagedRecordError) as caught:
-        READERS[column](mill.store)
+        READERS[column](world.store)
     assert caught.value.token_name == "b"
     assert "'b'" in str(caught.value)
     for error in chain(caught.value):
-        mill.assert_unquoted(str(error), repr(error.args), *getattr(error, "__notes__", ()))
+        world.assert_unquoted(str(error), repr(error.args), *getattr(error, "__notes__", ()))
 
 
 @pytest.mark.parametrize(("kind", "column", "damage"), ON_DRIVERS)
-def test_a_scheduler_parks_a_damaged_token_and_goes_on_with_the_others(
-    mill: Mill, kind: str, column: str, damage: Callable[[str], bytes], caplog: pytest.LogCaptureFixture
+def test_scheduler_suspends_a_damaged_token_and_runs_the_others(
+    world: DamagedStoreWorld,
+    kind: str,
+    column: str,
+    damage: Callable[[str], bytes],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    mill.kind = kind
-    mill.after(HOUR, lambda: mill.damage(column, damage))
-    mill.after(HOUR, lambda: mill.apple.add_devices(2, server="a"))
-    mill.after(HOUR, caplog.clear)
+    world.kind = kind
+    world.after(HOUR, lambda: world.damage(column, damage))
+    world.after(HOUR, lambda: world.apple.add_devices(2, server="a"))
+    world.after(HOUR, caplog.clear)
     caplog.set_level(logging.INFO)
-    mill.run(days=3.5)
+    world.run(days=3.5)
     for name in "ac":
-        assert mill.listed(name) == mill.at_apple(name)
-        assert len(mill.syncs(name)) == 3
-        assert mill.token_state(name).stage is Stage.WAITING
-        assert not mill.token_events_of(name)
-    state = mill.token_state("b")
+        assert world.listed(name) == world.at_apple(name)
+        assert len(world.syncs(name)) == 3
+        assert world.token_state(name).stage is Stage.WAITING
+        assert not world.token_events_of(name)
+    state = world.token_state("b")
     assert state.stage is Stage.SUSPENDED
     assert state.reason.startswith("DamagedRecordError")
     assert "'b'" in state.reason
-    assert len(mill.starts("b")) <= 2
+    assert len(world.starts("b")) <= 2
     is_stored = column != "token.state"
-    assert mill.token_events_of("b") == [EventKind.TOKEN_SUSPENDED] * is_stored
+    assert world.token_events_of("b") == [EventKind.TOKEN_SUSPENDED] * is_stored
     warnings = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
-    told = [text for text in warnings if "until an administrator acts" in text or "suspended" in text]
-    assert len(told) == 1
-    assert told[0].startswith("b: ")
+    reported = [text for text in warnings if "until an administrator acts" in text or "suspended" in text]
+    assert len(reported) == 1
+    assert reported[0].startswith("b: ")
     assert all(text.startswith("b: ") for text in warnings)
     assert len(warnings) <= 5
-    mill.assert_unquoted(caplog.text, str(state), *(str(event.details) for event in mill.token_events()))
+    world.assert_unquoted(caplog.text, str(state), *(str(event.details) for event in world.token_events()))
 
 
-def test_nothing_is_written_over_a_sync_state_that_cannot_be_read(mill: Mill) -> None:
-    mill.damage("token.state", cut)
-    before = mill.stored("token.state")
-    mill.run(days=2)
-    assert sync_token(mill.store, mill.client, "b", clock=mill.clock) == mill.clock() + DAY
-    assert mill.stored("token.state") == before
+def test_unreadable_sync_state_is_not_overwritten(world: DamagedStoreWorld) -> None:
+    world.damage("token.state", cut)
+    before = world.stored("token.state")
+    world.run(days=2)
+    assert sync_token(world.store, world.client, "b", clock=world.clock) == world.clock() + DAY
+    assert world.stored("token.state") == before
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("column", "damage"), [case for case in CASES if case.values[0] not in STOPPED])
-def test_damage_that_no_sync_meets_parks_nothing(
-    mill: Mill, column: str, damage: Callable[[str], bytes]
+def test_damage_that_no_sync_reads_suspends_nothing(
+    world: DamagedStoreWorld, column: str, damage: Callable[[str], bytes]
 ) -> None:
-    mill.damage(column, damage)
-    mill.run(days=1.5)
-    assert [state.stage for state in mill.look] == [Stage.WAITING] * 3
-    assert [len(mill.syncs(name)) for name in NAMES] == [1, 1, 1]
+    world.damage(column, damage)
+    world.run(days=1.5)
+    assert [state.stage for state in world.statuses] == [Stage.WAITING] * 3
+    assert [len(world.syncs(name)) for name in NAMES] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("kind", ["threads", "asyncio", "trio"])
-def test_a_token_that_was_stored_anew_goes_on_within_minutes(mill: Mill, kind: str) -> None:
-    mill.kind = kind
-    token = mill.store.token("b")
-    mill.damage("token.secrets", not_ascii)
-    mill.run(days=1.5)
-    assert not mill.syncs("b")
-    mill.after(HOUR, lambda: mill.store.replace_token(token))
-    mill.run(days=0.1)
-    assert mill.token_events_of("b") == [EventKind.TOKEN_SUSPENDED, EventKind.TOKEN_RESUMED]
-    assert mill.token_state("b").stage is Stage.WAITING
-    assert len(mill.syncs("b")) == 1
+def test_token_that_was_stored_again_resumes_within_minutes(world: DamagedStoreWorld, kind: str) -> None:
+    world.kind = kind
+    token = world.store.token("b")
+    world.damage("token.secrets", not_ascii)
+    world.run(days=1.5)
+    assert not world.syncs("b")
+    world.after(HOUR, lambda: world.store.replace_token(token))
+    world.run(days=0.1)
+    assert world.token_events_of("b") == [EventKind.TOKEN_SUSPENDED, EventKind.TOKEN_RESUMED]
+    assert world.token_state("b").stage is Stage.WAITING
+    assert len(world.syncs("b")) == 1
 
 
-def test_a_token_goes_on_once_all_of_it_can_be_read(mill: Mill) -> None:
-    mill.damage("token.default_profile", cut)
-    mill.run(days=2.5)
-    assert mill.token_events_of("b") == [EventKind.TOKEN_SUSPENDED]
-    mill.store.set_default_profile("b", PROFILE)
-    mill.run(days=1.5)
-    assert mill.token_events_of("b") == [EventKind.TOKEN_SUSPENDED, EventKind.TOKEN_RESUMED]
-    assert mill.listed("b") == mill.at_apple("b")
+def test_token_resumes_when_all_its_data_can_be_read(world: DamagedStoreWorld) -> None:
+    world.damage("token.default_profile", cut)
+    world.run(days=2.5)
+    assert world.token_events_of("b") == [EventKind.TOKEN_SUSPENDED]
+    world.store.set_default_profile("b", PROFILE)
+    world.run(days=1.5)
+    assert world.token_events_of("b") == [EventKind.TOKEN_SUSPENDED, EventKind.TOKEN_RESUMED]
+    assert world.listed("b") == world.at_apple("b")
 
 
-class LeaseDamaged(SQLiteStore):
-    """A store that cannot read the lease of token b, for as long as a test says so."""
+class DamagedLeaseStore(SQLiteStore):
+    """A store that cannot read the lease of token b while a test says so."""
 
     is_damaged = True
 
@@ -294,13 +298,15 @@ class LeaseDamaged(SQLiteStore):
 
 
 @pytest.mark.parametrize("kind", ["threads", "asyncio", "trio"])
-def test_a_token_is_left_alone_for_a_day_also_where_that_cannot_be_stored(mill: Mill, kind: str) -> None:
+def test_suspended_token_waits_a_day_even_if_its_suspension_cannot_be_stored(
+    world: DamagedStoreWorld, kind: str
+) -> None:
     asked: list[datetime] = []
-    with LeaseDamaged(mill.path, keys=[KEY], clock=mill.clock) as store:
-        store.replace_token(attrs.evolve(store.token("b"), access_token_expiry=mill.clock() + 5 * DAY))
-        other = attrs.evolve(mill, store=store, kind=kind)
-        other.apple = mill.apple
-        other.on_client = lambda token: asked.append(mill.clock()) if token.name == "b" else None
+    with DamagedLeaseStore(world.path, keys=[KEY], clock=world.clock) as store:
+        store.replace_token(attrs.evolve(store.token("b"), access_token_expiry=world.clock() + 5 * DAY))
+        other = attrs.evolve(world, store=store, kind=kind)
+        other.apple = world.apple
+        other.on_client = lambda token: asked.append(world.clock()) if token.name == "b" else None
         other.run(days=3.5)
         assert other.token_state("b").stage is Stage.SUSPENDED
         assert "the lease of token 'b'" in other.token_state("b").reason
@@ -313,8 +319,8 @@ def test_a_token_is_left_alone_for_a_day_also_where_that_cannot_be_stored(mill: 
         assert len(other.syncs("b")) == 1
 
 
-def test_the_tick_leaves_a_job_alone_whose_lease_cannot_be_read(
-    mill: Mill, caplog: pytest.LogCaptureFixture
+def test_tick_skips_a_job_whose_lease_cannot_be_read(
+    world: DamagedStoreWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip("procrastinate", reason="the extra workers is not installed")
     from procrastinate import App
@@ -322,73 +328,73 @@ def test_the_tick_leaves_a_job_alone_whose_lease_cannot_be_read(
 
     from pyade.operations.job_queue import Queue
 
-    with LeaseDamaged(mill.path, keys=[KEY], clock=mill.clock) as store:
-        queue = Queue(App(connector=InMemoryConnector()), store, mill.clock)
+    with DamagedLeaseStore(world.path, keys=[KEY], clock=world.clock) as store:
+        queue = Queue(App(connector=InMemoryConnector()), store, world.clock)
         assert [queue._is_lease_free(name) for name in NAMES] == [True, False, True]
 
 
-def test_a_default_that_cannot_be_read_is_replaced_by_a_new_one(mill: Mill) -> None:
-    mill.damage("token.default_profile", not_utf8)
-    with mill.client(mill.store.token("b")) as client:
+def test_unreadable_default_can_be_replaced(world: DamagedStoreWorld) -> None:
+    world.damage("token.default_profile", not_utf8)
+    with world.client(world.store.token("b")) as client:
         with pytest.raises(DamagedRecordError):
-            Assigner(client, mill.store, clock=mill.clock).run()
-        Assigner(client, mill.store, clock=mill.clock).run(default=PROFILE)
-    assert mill.store.default_profile("b") == PROFILE
+            Assigner(client, world.store, clock=world.clock).run()
+        Assigner(client, world.store, clock=world.clock).run(default=PROFILE)
+    assert world.store.default_profile("b") == PROFILE
 
 
-def test_a_node_without_the_key_tells_of_a_token_once_and_does_not_fight_those_that_have_it(
-    mill: Mill,
+def test_node_without_the_key_suspends_a_token_only_once(
+    world: DamagedStoreWorld,
 ) -> None:
-    token = mill.store.token("b")
+    token = world.store.token("b")
     with SQLiteStore(
-        mill.path, keys=[SecretBox.generate_key()], clock=mill.clock, allow_unreadable_secrets=True
+        world.path, keys=[SecretBox.generate_key()], clock=world.clock, allow_unreadable_secrets=True
     ) as straggler:
-        other = Mill(kind="threads", store=straggler, path=mill.path, clock=mill.clock)
+        other = DamagedStoreWorld(kind="threads", store=straggler, path=world.path, clock=world.clock)
 
         def sync() -> None:
-            with mill.client(token) as client:
-                Syncer(client, mill.store, clock=mill.clock).sync()
+            with world.client(token) as client:
+                Syncer(client, world.store, clock=world.clock).sync()
 
         for hours in range(1, 6):
             other.after(hours * HOUR, sync)
         other.run(days=0.5)
-    assert mill.token_events_of("b") == [EventKind.TOKEN_SUSPENDED, EventKind.TOKEN_RESUMED]
+    assert world.token_events_of("b") == [EventKind.TOKEN_SUSPENDED, EventKind.TOKEN_RESUMED]
 
 
 @pytest.mark.parametrize(("column", "damage"), SHORTER)
-def test_the_workers_tick_parks_a_damaged_token_and_goes_on_with_the_others(
-    mill: Mill, column: str, damage: Callable[[str], bytes], caplog: pytest.LogCaptureFixture
+def test_worker_tick_suspends_a_damaged_token_and_runs_the_others(
+    world: DamagedStoreWorld, column: str, damage: Callable[[str], bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
-    mill.damage(column, damage)
-    store, clock = mill.store, mill.clock
+    world.damage(column, damage)
+    store, clock = world.store, world.clock
     for _ in range(2):
         clock.advance(days=1)
         names = due_tokens(store, now=clock())
         assert {"a", "c"} <= {*names}
         for name in NAMES:  # also a job that was deferred before the damage
-            again_at = sync_token(store, mill.client, name, clock=clock)
+            again_at = sync_token(store, world.client, name, clock=clock)
             assert again_at == clock() + DAY
-            assign_token(store, mill.client, name, clock=clock)
+            assign_token(store, world.client, name, clock=clock)
         send_reminders(store, now=clock())
     assert due_tokens(store, now=clock()) == ()
     is_stored = column != "token.state"
-    assert mill.token_events_of("b") == [EventKind.TOKEN_SUSPENDED] * is_stored
+    assert world.token_events_of("b") == [EventKind.TOKEN_SUSPENDED] * is_stored
     for name in "ac":
         assert store.sync_state(name).succeeded_at == clock()
-        assert not mill.token_events_of(name)
-    mill.assert_unquoted(caplog.text)
+        assert not world.token_events_of(name)
+    world.assert_unquoted(caplog.text)
 
 
-def test_the_tick_of_an_app_defers_the_others_and_warns_once(
-    mill: Mill, caplog: pytest.LogCaptureFixture
+def test_tick_of_an_app_defers_the_other_tokens_and_warns_once(
+    world: DamagedStoreWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     procrastinate = pytest.importorskip("procrastinate", reason="the extra workers is not installed")
     connector = pytest.importorskip("procrastinate.testing").InMemoryConnector()
     app = procrastinate.App(connector=connector)
-    tick, *_ = register_tasks(app, mill.store, mill.client, clock=mill.clock)
-    mill.damage("token.secrets", cut)
-    mill.damage("token.state", cut)
-    mill.clock.advance(days=1)
+    tick, *_ = register_tasks(app, world.store, world.client, clock=world.clock)
+    world.damage("token.secrets", cut)
+    world.damage("token.state", cut)
+    world.clock.advance(days=1)
     with app.open():
         for timestamp in (0, 60):
             tick(timestamp=timestamp)
@@ -408,18 +414,18 @@ FINDINGS = {
 
 
 @pytest.mark.parametrize(("column", "damage"), [case for case in SHORTER if case.values[0] in FINDINGS])
-def test_doctor_and_overview_say_which_token_is_damaged_and_what_to_do(
-    mill: Mill, column: str, damage: Callable[[str], bytes]
+def test_doctor_and_overview_name_the_damaged_token_and_the_next_step(
+    world: DamagedStoreWorld, column: str, damage: Callable[[str], bytes]
 ) -> None:
-    mill.damage(column, damage)
-    serials = [*mill.listed("a"), *mill.listed("c")]
-    diagnosis = doctor(mill.store, mill.client, expected_serials=serials, clock=mill.clock)
+    world.damage(column, damage)
+    serials = [*world.listed("a"), *world.listed("c")]
+    diagnosis = doctor(world.store, world.client, expected_serials=serials, clock=world.clock)
     assert not diagnosis.is_healthy
     errors = [one for one in diagnosis.problems if one.severity.value == "error"]
     assert {one.setting for one in errors} <= {"token b", "secrets"}
     assert any(FINDINGS[column] in str(one) for one in errors if one.setting == "token b")
     assert ("secrets" in {one.setting for one in errors}) == (column == "token.secrets")
-    ones = {one.name: one for one in overview(mill.store, now=mill.clock())}
+    ones = {one.name: one for one in overview(world.store, now=world.clock())}
     assert list(ones) == list(NAMES)
     assert [ones[name].total for name in "ac"] == [3, 3]
     text = str(ones["b"])
@@ -427,88 +433,88 @@ def test_doctor_and_overview_say_which_token_is_damaged_and_what_to_do(
         assert "Cannot be read" in text
         assert FINDINGS[column] in text
         assert "Cannot be read" in overview_html(ones.values())
-    mill.assert_unquoted(str(diagnosis), text)
+    world.assert_unquoted(str(diagnosis), text)
 
 
 @pytest.mark.parametrize("damage", [cut, not_utf8])
-def test_a_device_that_cannot_be_read_is_told_from_the_sync_on_that_met_it(
-    mill: Mill, damage: Callable[[str], bytes]
+def test_unreadable_device_is_reported_after_a_sync_has_read_it(
+    world: DamagedStoreWorld, damage: Callable[[str], bytes]
 ) -> None:
     """Doctor and overview count devices without reading each of them."""
 
-    def told() -> list[bool]:
-        diagnosis = doctor(mill.store, mill.client, clock=mill.clock)
-        shown = next(one for one in overview(mill.store, now=mill.clock()) if one.name == "b")
+    def reported() -> list[bool]:
+        diagnosis = doctor(world.store, world.client, clock=world.clock)
+        shown = next(one for one in overview(world.store, now=world.clock()) if one.name == "b")
         assert shown.total == 4
-        mill.assert_unquoted(str(diagnosis), shown.suspended)
+        world.assert_unquoted(str(diagnosis), shown.suspended)
         return ["the record of a device of token 'b'" in text for text in (str(diagnosis), shown.suspended)]
 
-    mill.damage("device.document", damage)
-    mill.clock.advance(days=8)
-    assert told() == [False, False]
-    with mill.client(mill.store.token("b")) as client, pytest.raises(DamagedRecordError):
-        Syncer(client, mill.store, clock=mill.clock).sync(full=True)
-    assert told() == [True, True]
+    world.damage("device.document", damage)
+    world.clock.advance(days=8)
+    assert reported() == [False, False]
+    with world.client(world.store.token("b")) as client, pytest.raises(DamagedRecordError):
+        Syncer(client, world.store, clock=world.clock).sync(full=True)
+    assert reported() == [True, True]
 
 
-def test_doctor_names_secrets_that_no_key_opens(mill: Mill) -> None:
-    mill.damage("secret.value", not_ascii)
-    (problem,) = (one for one in doctor(mill.store, clock=mill.clock).problems if one.setting == "secrets")
+def test_doctor_names_secrets_that_no_key_decrypts(world: DamagedStoreWorld) -> None:
+    world.damage("secret.value", not_ascii)
+    (problem,) = (one for one in doctor(world.store, clock=world.clock).problems if one.setting == "secrets")
     assert "'key pair of b'" in str(problem)
     assert "keys=" in problem.fix
 
 
-def test_doctor_says_that_a_purchased_device_cannot_be_read(mill: Mill) -> None:
-    mill.damage("device.document", cut)
-    serial, *_ = mill.listed("a")
-    problems = doctor(mill.store, expected_serials=[serial, SERIAL], clock=mill.clock).problems
+def test_doctor_reports_an_unreadable_purchased_device(world: DamagedStoreWorld) -> None:
+    world.damage("device.document", cut)
+    serial, *_ = world.listed("a")
+    problems = doctor(world.store, expected_serials=[serial, SERIAL], clock=world.clock).problems
     of_purchase = [one for one in problems if one.setting == "expected_serials"]
     assert any("of token 'b'" in one.allowed for one in of_purchase)
     assert not any(serial in one.value for one in of_purchase)
 
 
-def share(mill: Mill, serial: str) -> None:
-    """Let token b know a device of token a's, too."""
-    record = mill.store.device("a", serial)
+def share(world: DamagedStoreWorld, serial: str) -> None:
+    """Let token b list a device of token a, too."""
+    record = world.store.device("a", serial)
     assert record is not None
     older = record.device.changed(device_assigned_date=None)
-    state = mill.store.sync_state("b")
-    mill.store.commit_page("b", [older], source=Source.SYNC, state=state, now=mill.clock())
+    state = world.store.sync_state("b")
+    world.store.commit_page("b", [older], source=Source.SYNC, state=state, now=world.clock())
 
 
-def test_a_damaged_record_of_another_token_holds_up_no_assignment(mill: Mill) -> None:
-    serial, *_ = mill.listed("a")
-    share(mill, serial)
-    mill.damage("device.document", not_utf8)
+def test_damaged_record_of_another_token_does_not_stop_an_assignment(world: DamagedStoreWorld) -> None:
+    serial, *_ = world.listed("a")
+    share(world, serial)
+    world.damage("device.document", not_utf8)
     other = attrs.evolve(PROFILE, name="Another Mac")
-    with mill.client(mill.store.token("a")) as client:
-        report = Assigner(client, mill.store, clock=mill.clock).run(default=other)
+    with world.client(world.store.token("a")) as client:
+        report = Assigner(client, world.store, clock=world.clock).run(default=other)
     assert len(report.results) == 3
-    assert not mill.token_events_of("a")
+    assert not world.token_events_of("a")
 
 
-def test_a_mac_enrolls_with_what_can_be_read_of_it(mill: Mill) -> None:
-    serial, *_ = mill.listed("a")
-    share(mill, serial)
-    mill.damage("device.document", cut)
-    store: Any = mill.store
+def test_mac_enrolls_with_its_readable_records(world: DamagedStoreWorld) -> None:
+    serial, *_ = world.listed("a")
+    share(world, serial)
+    world.damage("device.document", cut)
+    store: Any = world.store
     assert load_context(store, serial).token_name == "a"
     with pytest.raises(DamagedRecordError) as caught:
         load_context(store, SERIAL)
     assert caught.value.token_name == "b"
 
 
-def test_a_bypass_code_that_cannot_be_read_names_the_token(mill: Mill) -> None:
-    mill.store.save_secret(bypass_code_name(SERIAL), "not-a-code-but-a-text-of-some-length")
-    with contextlib.closing(sqlite3.connect(mill.path)) as connection, connection:
+def test_error_of_an_unreadable_bypass_code_names_the_token(world: DamagedStoreWorld) -> None:
+    world.store.save_secret(bypass_code_name(SERIAL), "not-a-code-but-a-text-of-some-length")
+    with contextlib.closing(sqlite3.connect(world.path)) as connection, connection:
         statement = "UPDATE secret SET value = substr(value, 1, 40) WHERE name = ?"
         connection.execute(statement, (bypass_code_name(SERIAL),))
-    with mill.client(mill.store.token("b")) as client, pytest.raises(DamagedRecordError) as caught:
-        DeviceActions(client, mill.store, clock=mill.clock).lock(SERIAL)
+    with world.client(world.store.token("b")) as client, pytest.raises(DamagedRecordError) as caught:
+        DeviceActions(client, world.store, clock=world.clock).lock(SERIAL)
     assert caught.value.token_name == "b"
 
 
-# PostgreSQL holds neither invalid UTF-8 nor, in a column of documents, what is no JSON.
+# PostgreSQL stores no invalid UTF-8 and, in a column of documents, no invalid JSON.
 
 OTHER_SHAPE = {
     "token.document": '{"hush-hush-hush-hush": 1}',
@@ -522,7 +528,7 @@ OTHER_SHAPE = {
 
 
 @attrs.define(kw_only=True)
-class PostgresMill(Mill):
+class DamagedPostgresWorld(DamagedStoreWorld):
     place: Any
 
     def damage(self, column: str, how: Callable[[str], bytes]) -> None:
@@ -546,7 +552,7 @@ class PostgresMill(Mill):
 
 
 @pytest.mark.parametrize(("column", "damage"), [case for case in STOPPING if case.values[1] is not not_utf8])
-def test_on_postgresql_a_damaged_token_is_parked_and_the_others_go_on(
+def test_postgresql_suspends_a_damaged_token_and_runs_the_others(
     postgres: Any,
     tmp_path: Path,
     column: str,
@@ -556,25 +562,25 @@ def test_on_postgresql_a_damaged_token_is_parked_and_the_others_go_on(
     storage = pytest.importorskip("pyade.storage.postgres")
     clock = FrozenClock(datetime.now(UTC))
     with storage.PostgresStore(postgres.dsn, schema=postgres.schema, keys=[KEY], clock=clock) as store:
-        mill = PostgresMill(kind="threads", store=store, path=tmp_path, clock=clock, place=postgres)
-        fill(mill)
-        mill.run(days=0.01)
-        mill.damage(column, damage)
+        world = DamagedPostgresWorld(kind="threads", store=store, path=tmp_path, clock=clock, place=postgres)
+        fill(world)
+        world.run(days=0.01)
+        world.damage(column, damage)
         caplog.clear()
         for kind in ("threads", "asyncio"):
-            mill.kind = kind
-            mill.run(days=1.1)
-            assert mill.token_state("b").stage is Stage.SUSPENDED
-            assert "'b'" in mill.token_state("b").reason
+            world.kind = kind
+            world.run(days=1.1)
+            assert world.token_state("b").stage is Stage.SUSPENDED
+            assert "'b'" in world.token_state("b").reason
         for name in "ac":
-            assert len(mill.syncs(name)) == 3
+            assert len(world.syncs(name)) == 3
         clock.advance(days=1)
         assert {"a", "c"} <= {*due_tokens(store, now=clock())}
         for name in NAMES:
-            sync_token(store, mill.client, name, clock=clock)
+            sync_token(store, world.client, name, clock=clock)
         assert [store.sync_state(name).succeeded_at for name in "ac"] == [clock(), clock()]
-        assert mill.token_events_of("b") == [EventKind.TOKEN_SUSPENDED] * (column != "token.state")
+        assert world.token_events_of("b") == [EventKind.TOKEN_SUSPENDED] * (column != "token.state")
         with pytest.raises(DamagedRecordError) as caught:
             READERS[column](store)
         assert caught.value.token_name == "b"
-        mill.assert_unquoted(caplog.text, *map(str, chain(caught.value)))
+        world.assert_unquoted(caplog.text, *map(str, chain(caught.value)))

@@ -1,4 +1,4 @@
-"""Details settle two operations of one second, and bring one device back."""
+"""Details decide between two operations of one second, and restore a device."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 DETAILS = "POST /devices"
 
 
-def test_of_two_changes_in_one_second_the_details_tell_which_holds(world: World) -> None:
-    """The one that arrives later does not, here."""
+def test_details_decide_between_two_changes_in_one_second(world: World) -> None:
+    """Here the change that arrives later is not the valid one."""
     (serial,) = world.apple.add_devices(1, server="hq")
     world.sync()
     world.later(minutes=20)
@@ -45,7 +45,7 @@ def test_a_tie_is_found_across_pages_and_runs(world: World) -> None:
     assert world.record(serial).device.asset_tag == "NEW"
 
 
-def test_a_deletion_and_an_addition_in_one_second_end_as_apple_has_it(world: World) -> None:
+def test_deletion_and_addition_in_one_second_end_in_apples_state(world: World) -> None:
     """Whichever of the two arrives later."""
     here, gone = world.apple.add_devices(2, server="hq")
     world.sync()
@@ -60,7 +60,7 @@ def test_a_deletion_and_an_addition_in_one_second_end_as_apple_has_it(world: Wor
     assert world.record(gone).is_released
 
 
-def test_the_same_operation_twice_is_no_tie(world: World) -> None:
+def test_repeated_operation_is_no_tie(world: World) -> None:
     (serial,) = world.apple.add_devices(1, server="hq")
     world.sync()
     world.later(minutes=20)
@@ -71,7 +71,7 @@ def test_the_same_operation_twice_is_no_tie(world: World) -> None:
     assert world.requests(DETAILS) == 0
 
 
-def test_a_device_that_the_details_do_not_show_is_released_only_after_a_deletion(world: World) -> None:
+def test_device_missing_from_the_details_is_released_only_after_a_deletion(world: World) -> None:
     (serial,) = world.apple.add_devices(1, server="hq")
     world.sync()
     world.later(minutes=20)
@@ -84,7 +84,7 @@ def test_a_device_that_the_details_do_not_show_is_released_only_after_a_deletion
     assert world.record(serial).device.asset_tag == "2"
 
 
-def test_a_thousand_ties_are_one_request(world: World) -> None:
+def test_thousand_ties_are_settled_by_one_request(world: World) -> None:
     serials = world.apple.add_devices(1_200, server="hq")
     world.sync()
     world.later(minutes=20)
@@ -96,7 +96,7 @@ def test_a_thousand_ties_are_one_request(world: World) -> None:
     assert {record.device.asset_tag for record in world.store.devices("hq")} == {"NEW"}
 
 
-def test_a_tie_that_could_not_be_settled_is_settled_by_the_next_run(world: World) -> None:
+def test_unsettled_tie_is_settled_by_the_next_run(world: World) -> None:
     (serial,) = world.apple.add_devices(1, server="hq")
     world.sync()
     world.later(minutes=20)
@@ -111,7 +111,7 @@ def test_a_tie_that_could_not_be_settled_is_settled_by_the_next_run(world: World
 
 
 @pytest.mark.twins
-def test_what_was_deleted_here_comes_back_when_it_is_restored(world: World) -> None:
+def test_restore_brings_back_a_hidden_device(world: World) -> None:
     (serial,) = world.apple.add_devices(1, server="hq")
     world.sync()
     world.store.delete_device("hq", serial, now=world.clock())
@@ -126,15 +126,13 @@ def test_what_was_deleted_here_comes_back_when_it_is_restored(world: World) -> N
     assert world.listed() == world.at_apple()
 
 
-def test_what_apple_does_not_show_is_not_restored(world: World) -> None:
+def test_device_unknown_to_apple_is_not_restored(world: World) -> None:
     assert world.restore("UNKNOWN") is None
     assert world.store.device("hq", "UNKNOWN") is None
 
 
-def test_the_log_names_the_token_and_counts_but_no_device(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Serial numbers are for those who asked for DEBUG; secrets for nobody."""
+def test_log_names_the_token_and_counts_but_no_device(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Serial numbers are logged at DEBUG only, secrets never."""
     (serial,) = world.apple.add_devices(1, server="hq")
     with caplog.at_level(logging.DEBUG, logger="pyade.sync"):
         world.sync()
@@ -142,9 +140,9 @@ def test_the_log_names_the_token_and_counts_but_no_device(
         world.apple.script("POST /devices/sync", Fault.refused("T_C_NOT_SIGNED"))
         with pytest.raises(TermsError):
             world.sync()
-    told = [entry for entry in caplog.records if entry.name.startswith("pyade.sync.")]
-    info = [entry.getMessage() for entry in told if entry.levelno >= logging.INFO]
-    debug = [entry.getMessage() for entry in told if entry.levelno == logging.DEBUG]
+    entries = [entry for entry in caplog.records if entry.name.startswith("pyade.sync.")]
+    info = [entry.getMessage() for entry in entries if entry.levelno >= logging.INFO]
+    debug = [entry.getMessage() for entry in entries if entry.levelno == logging.DEBUG]
     assert info == [
         "hq: full sync begins: the first sync is a full one",
         "hq: fetch, 1 device in 1 request",

@@ -1,6 +1,6 @@
-"""Random fault scripts: whatever fails, the state is right, or the error is typed and the last commit stands.
+"""Random fault scripts: after any fault the state is right, or the error typed and the last commit intact.
 
-``PYADE_FAULT_SCRIPTS`` says how many scripts; ``PYADE_FAULT_SEED`` where to begin, to repeat one that failed.
+``PYADE_FAULT_SCRIPTS`` is the number of scripts; ``PYADE_FAULT_SEED`` is the first seed, to repeat a failure.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ BODIES: tuple[bytes, ...] = (
     b'{"profile_uuid": "P", "profile_uuid": "", "devices": {}, "devices": []}',
     b'{"auth_session_token": "A", "auth_session_token": ""}',
 )
-"""Bodies of a success that nobody can use."""
+"""Bodies of a success that cannot be used."""
 CODES = (
     "T_C_NOT_SIGNED",
     "ACCESS_DENIED",
@@ -86,7 +86,7 @@ DISTANCES = (timedelta(days=7), timedelta(hours=24), timedelta(minutes=15))
 
 
 def _faults(chance: Random) -> Iterator[Fault | None]:
-    """Yield faults of every kind for ever, with good answers in between."""
+    """Yield faults of every kind without end, with good responses in between."""
     makers: tuple[Callable[[], Fault | None], ...] = (
         lambda: None,
         lambda: None,
@@ -111,7 +111,7 @@ def _faults(chance: Random) -> Iterator[Fault | None]:
 
 
 class Script:
-    """One script: a small fleet, random acts in the portal and here, and random faults."""
+    """One script: a small fleet, random actions in the portal and here, and random faults."""
 
     def __init__(self, world: World, seed: int) -> None:
         self.world = world
@@ -134,16 +134,16 @@ class Script:
         for _ in range(self.chance.randint(3, 14)):
             acts = [self.fault, self.fault, self.huge_page, self.portal, self.later]
             self.chance.choice([*acts, self.sync, self.sync, self.run, self.pick])()
-            self.note()
+            self.record_commit()
             self.world.later(seconds=1)
 
-    def note(self) -> None:
+    def record_commit(self) -> None:
         for name, starts in self.starts.items():
             at = getattr(self.world.state, name)
             if at is not None and at not in starts:
                 starts.append(at)
 
-    # What may happen
+    # Actions
 
     def fault(self) -> None:
         faults = [next(self.faults) for _ in range(self.chance.randint(1, 7))]
@@ -156,7 +156,7 @@ class Script:
             )()
 
     def huge_page(self) -> None:
-        """Apple ignores the limit, and tells what it has again and again, with keys that come twice."""
+        """Apple ignores the limit and returns its devices repeatedly, with duplicate keys."""
         if not (serials := list(self.world.at_apple())):
             return
         devices = ",".join(
@@ -188,21 +188,21 @@ class Script:
 
     def sync(self) -> None:
         full, automatic = self.chance.random() < 0.3, self.chance.random() < 0.3
-        self._typed(lambda: self.world.sync(full=full, automatic=automatic))
+        self._act_and_check(lambda: self.world.sync(full=full, automatic=automatic))
 
     def run(self) -> None:
         profile = self.chance.choice(PROFILES)
-        self._typed(lambda: self.world.run(profile))
+        self._act_and_check(lambda: self.world.run(profile))
 
     def pick(self) -> None:
         serials = [serial for serial in self.serials if self.chance.random() < 0.3]
         if self.chance.random() < 0.5:
-            self._typed(lambda: self.world.assign(PROFILES[1], serials))
+            self._act_and_check(lambda: self.world.assign(PROFILES[1], serials))
         else:
-            self._typed(lambda: self.world.unassign(serials))
+            self._act_and_check(lambda: self.world.unassign(serials))
 
-    def _typed(self, act: Callable[[], Any]) -> None:
-        """Do *act*: it works, or ends in a typed error with the devices as of the last commit."""
+    def _act_and_check(self, act: Callable[[], Any]) -> None:
+        """Do *act*: it succeeds, or ends in a typed error with the devices as of the last commit."""
         self.commits = [self.snapshot()]
         try:
             act()
@@ -212,12 +212,12 @@ class Script:
             after = self.world.state
             if state.phase is after.phase:
                 assert after.cursor in (state.cursor, None), "the cursor of the last commit, or none"
-            self._devices_are_those_of_commits()
+            self._check_devices()
         known = {r.serial_number for r in self.world.store.devices("hq", released=None)}
         assert known <= set(self.serials), "nothing of a broken body is stored"
 
-    def _devices_are_those_of_commits(self) -> None:
-        """Nothing of a page that was not committed is in the store."""
+    def _check_devices(self) -> None:
+        """Check that the store holds nothing of a page that was not committed."""
         _, records = self.commits[-1]
         for record in self.world.store.devices("hq", released=None):
             before = records.get(record.serial_number)
@@ -225,7 +225,7 @@ class Script:
                 # Settled by details that were read after an attempt, or after the last page.
                 assert record.updated_at >= self.world.clock() - timedelta(hours=2)
 
-    # The end
+    # Final state
 
     def settle(self) -> None:
         world = self.world
@@ -245,7 +245,7 @@ class Script:
             assert all(b - a >= distance for a, b in pairwise(self.starts[name])), name
 
     def in_step(self) -> None:
-        """Sync at allowed times; a full list finds also what Apple never announced."""
+        """Sync at allowed times; a full list also finds what Apple never announced."""
         for _ in range(2):
             for _ in range(4):
                 if self.world.later(days=7).sync(full=True).is_complete:
@@ -254,7 +254,7 @@ class Script:
 
 
 @pytest.mark.parametrize("batch", BATCHES)
-def test_any_fault_script_ends_in_the_right_state_or_in_a_typed_error(
+def test_fault_script_ends_in_the_right_state_or_in_a_typed_error(
     new_world: Callable[[], World], batch: int
 ) -> None:
     for seed in range(FIRST_SEED + batch, FIRST_SEED + SCRIPTS, len(BATCHES)):
@@ -276,7 +276,7 @@ def _page(devices: Sequence[Any], cursor: str, *, more: bool = False) -> Fault:
 
 
 @pytest.mark.slow
-def test_the_largest_page_is_stored_whole_and_a_larger_one_is_refused(
+def test_largest_page_is_stored_and_a_larger_one_is_refused(
     new_world: Callable[[], World],
 ) -> None:
     world = new_world()
@@ -291,7 +291,7 @@ def test_the_largest_page_is_stored_whole_and_a_larger_one_is_refused(
     assert world.state.cursor == "a" * 100
 
 
-def test_the_last_of_duplicate_keys_and_the_newest_of_duplicate_serials_win(
+def test_last_duplicate_key_and_newest_duplicate_serial_win(
     new_world: Callable[[], World],
 ) -> None:
     world = new_world()
@@ -308,8 +308,8 @@ def test_the_last_of_duplicate_keys_and_the_newest_of_duplicate_serials_win(
     assert world.record("C1").device.asset_tag == "three"
 
 
-def test_a_definition_without_an_id_is_none(new_world: Callable[[], World]) -> None:
-    """An empty id would read as "no profile", and every Mac without one as satisfied."""
+def test_response_without_a_profile_id_is_an_error(new_world: Callable[[], World]) -> None:
+    """An empty id would read as "no profile", and each Mac without a profile would look satisfied."""
     world = new_world()
     world.apple.add_devices(2, server="hq")
     world.sync()

@@ -1,4 +1,4 @@
-"""Random histories: whatever fails on the way, the store ends equal to Apple, every Mac with its profile."""
+"""Random histories: after faults end, the store equals Apple, and every Mac has its profile."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ LIMITS = {
 
 
 class History:
-    """Does what a script says, to Apple and to the store."""
+    """Carries out a script, at Apple and in the store."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -74,8 +74,8 @@ class History:
         self.serials = world.apple.add_devices(12, organization=world.apple.organization())
         world.apple.assign("hq", self.serials[:8])
 
-    def note(self) -> None:
-        """Remember when full syncs, recoveries and runs began."""
+    def record_run(self) -> None:
+        """Record when full syncs, recoveries and runs began."""
         for name, starts in self.starts.items():
             at = getattr(self.world.state, name)
             if at is not None and at not in starts:
@@ -123,8 +123,10 @@ class History:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ACTIONS, max_size=25))
-def test_any_history_ends_well(new_world: Callable[[], World], script: list[tuple[Any, ...]]) -> None:
-    """Errors on the way are typed; when they stop, syncs and runs at allowed times settle everything."""
+def test_history_ends_with_store_and_apple_equal(
+    new_world: Callable[[], World], script: list[tuple[Any, ...]]
+) -> None:
+    """Errors on the way are typed; after them, syncs and runs at allowed times settle everything."""
     world = new_world()
     history = History(world)
     for name, *arguments in script:
@@ -132,8 +134,8 @@ def test_any_history_ends_well(new_world: Callable[[], World], script: list[tupl
             getattr(history, name)(*arguments)
         except PyadeError:
             assert world.state.running_since is None
-        history.note()
-        # What happens in one instant has no order that anybody could know.
+        history.record_run()
+        # Operations of the same instant have no defined order.
         world.later(seconds=1)
     for endpoint in ENDPOINTS:
         world.apple.script(endpoint)

@@ -1,4 +1,4 @@
-"""An organization, a server and a Mac with hostile names, from Apple's answer to what an operator reads."""
+"""An organization, a server and a Mac with hostile names, from Apple's response to the operator's screen."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN = r"Zoë\x1b]0;owned\x07\x1b[2J\r\n" + FORGED + r"\u2028\u202egnp.exe\x9b"
 
 
 def check(texts: Iterable[str]) -> list[str]:
-    """Return the lines of *texts*, none of which is forged or moves a cursor."""
+    """Check that no line of *texts* is forged or moves a cursor, and return the lines."""
     lines = [line for text in texts for line in text.split("\n")]
     for line in lines:
         assert line.isprintable()
@@ -33,7 +33,7 @@ def check(texts: Iterable[str]) -> list[str]:
 
 @pytest.fixture
 def hostile(world: World) -> World:
-    """The organization's name came with ``/account`` before; a Mac has a serial number of that kind."""
+    """The organization's name came with ``/account`` before; a Mac has a hostile serial number."""
     organization = world.apple.server("hq").organization
     organization.name = HOSTILE
     world.apple.organizations = {HOSTILE: organization}
@@ -44,7 +44,7 @@ def hostile(world: World) -> World:
     return world
 
 
-def test_a_hostile_organization_and_a_hostile_mac_forge_no_line(
+def test_hostile_organization_and_hostile_mac_forge_no_line(
     hostile: World, profile: EnrollmentProfile, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

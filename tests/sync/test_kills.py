@@ -1,6 +1,6 @@
 """A process that syncs a fleet over HTTP is killed at random points; its successor loses nothing.
 
-``PYADE_TEST_KILLS`` says how often the large fleet is killed, three times if it says nothing.
+``PYADE_TEST_KILLS`` is how often the large fleet is killed; three times by default.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pyade.testing import FakeApple, FrozenClock
 PAGE = 250
 KILLS = int(os.environ.get("PYADE_TEST_KILLS", "3"))
 
-# A line per page; the last line is the outcome. All clocks of one process stand still.
+# Prints a line per page, and the outcome last. All clocks of one process stand still.
 WORKER = """
 import sys
 from datetime import datetime
@@ -61,11 +61,11 @@ def open_store(place: tuple[str, str], clock: FrozenClock) -> Store:
 @pytest.mark.parametrize(
     ("devices", "kills", "pages"),
     [
-        (6_000, 1, 6),  # of 24 pages, so that the only kill comes before the end
+        (6_000, 1, 6),  # 24 pages, so that the only kill happens before the end
         (20_000, KILLS, 2 * 20_000 // PAGE // (KILLS + 1)),
     ],
 )
-def test_kills_lose_nothing_and_cost_a_page_each(
+def test_killed_syncs_lose_nothing_and_repeat_at_most_a_page_each(
     place: tuple[str, str], devices: int, kills: int, pages: int
 ) -> None:
     clock = FrozenClock()
@@ -108,7 +108,7 @@ def test_kills_lose_nothing_and_cost_a_page_each(
 
 
 def kill(process: subprocess.Popen[str], chance: random.Random, *, pages: int) -> bool:
-    """Kill *process* somewhere after at most *pages* pages; False if it had ended by then."""
+    """Kill *process* after at most *pages* pages; return False if it had already ended."""
     assert process.stdout is not None
     with process:
         for _ in range(chance.randint(0, pages)):

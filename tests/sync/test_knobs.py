@@ -1,4 +1,4 @@
-"""Pages as Apple's really are, repeated, out of order, half hidden, in every combination against a sync."""
+"""Repeated, reordered and partly hidden pages, as Apple sends them, in every combination against a sync."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ KNOBS = ("repeated", "several", "equal dates", "two pages", "same cursor", "hidd
 
 
 @pytest.mark.parametrize("on", list(product([False, True], repeat=len(KNOBS))))
-def test_a_sync_ends_with_what_apple_has_whatever_its_pages_are_like(
+def test_sync_ends_in_apples_state_with_any_pages(
     new_world: Callable[[], World], profile: EnrollmentProfile, on: tuple[bool, ...]
 ) -> None:
-    """Changes first; then the full list, which also finds what was hidden; then each Mac gets its profile."""
+    """Changes first; then the full list, which also finds hidden devices; then each Mac gets its profile."""
     knobs = dict(zip(KNOBS, on, strict=True))
     world = new_world()
     world.sync()
@@ -34,7 +34,7 @@ def test_a_sync_ends_with_what_apple_has_whatever_its_pages_are_like(
     world.later(minutes=20).sync()
     world.page_size(2 if knobs["two pages"] else 1_000)
     world.later(minutes=20)
-    happens(world, knobs, edited, back, gone, hidden)
+    change_apple(world, knobs, edited, back, gone, hidden)
     before = world.record(hidden).device
     catch_up(world, repeats=2 if knobs["same cursor"] else 0)
     expected = world.at_apple()
@@ -47,14 +47,16 @@ def test_a_sync_ends_with_what_apple_has_whatever_its_pages_are_like(
     catch_up(world.later(days=7), full=True)
     assert world.listed() == world.at_apple()
     assert world.record(hidden).device.asset_tag == "B"
-    assert told(world) == world.listed().keys()
+    assert serials_by_events(world) == world.listed().keys()
     assert world.run(profile).counts == {DeviceResult.SUCCESS: 4}
     catch_up(world.later(minutes=20))
     assert (world.run().plan.satisfied, world.requests(ASSIGN)) == (4, 1)
 
 
-def happens(world: World, knobs: dict[str, bool], edited: str, back: str, gone: str, hidden: str) -> None:
-    """Let things happen at Apple, and set its knobs."""
+def change_apple(
+    world: World, knobs: dict[str, bool], edited: str, back: str, gone: str, hidden: str
+) -> None:
+    """Change devices at Apple, and set its faults."""
     apple = world.apple
     started_at = world.clock()
     apple.add_devices(server="hq", serials=["NEW"])
@@ -67,7 +69,7 @@ def happens(world: World, knobs: dict[str, bool], edited: str, back: str, gone: 
     world.later(seconds=0 if knobs["equal dates"] else 1)
     apple.assign("hq", [back])
     if knobs["several"]:
-        # Late news, after what came of it; and with equal times a tie that only the details settle.
+        # An old record after newer ones; with equal times it is a tie that only the details settle.
         apple.announce(back, op_type="deleted", op_date=started_at)
         apple.announce(gone, op_type="modified", op_date=started_at, asset_tag="LATE")
         apple.announce(edited, op_type="modified", op_date=started_at, asset_tag="A")
@@ -86,8 +88,8 @@ def catch_up(world: World, *, repeats: int = 0, full: bool = False) -> None:
     assert endings[:-1] == [SyncOutcome.REPEATED_CURSOR] * repeats
 
 
-def told(world: World) -> set[str | None]:
-    """Return which devices are there, according to the events."""
+def serials_by_events(world: World) -> set[str | None]:
+    """Return the devices that are listed according to the events."""
     balance: Counter[str | None] = Counter()
     for event in world.store.events(limit=10_000):
         balance[event.serial_number] += event.kind in (EventKind.ADDED, EventKind.RETURNED)

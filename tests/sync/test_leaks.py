@@ -1,4 +1,4 @@
-"""Work that a store stops tells no bypass code and no private key, also where tracebacks show locals."""
+"""Work stopped by a failing store shows no bypass code and no private key, even in tracebacks with locals."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from pyade.testing.store_examples import NOW, example_token
 CODE = BypassCode(b"0123456789abcdef")
 
 
-class Full(MemoryStore):
-    """Keeps no secret, and remembers what it should have kept."""
+class FullStore(MemoryStore):
+    """Refuses each secret, and remembers it for the test."""
 
     def save_secret(self, name: str, secret: Any) -> None:
         self.asked = secret
@@ -33,8 +33,8 @@ def runner(store: MemoryStore) -> Runner:
     return Runner(store=store, clock=lambda: NOW, chance=lambda size: CODE.raw[:size])
 
 
-def test_a_code_that_cannot_be_kept_is_not_told() -> None:
-    with Full() as store:
+def test_code_that_cannot_be_stored_is_not_shown() -> None:
+    with FullStore() as store:
         store.add_token(example_token())
         with pytest.raises(StoreError, match="full") as caught:
             runner(store).run(lock_flow("hq", "C02", None))
@@ -42,7 +42,7 @@ def test_a_code_that_cannot_be_kept_is_not_told() -> None:
     assert not leaks(caught.value, CODE.text, str(CODE.raw)[2:-1])
 
 
-def test_what_is_kept_and_is_no_code_is_not_told() -> None:
+def test_stored_value_that_is_no_code_is_not_shown() -> None:
     with MemoryStore() as store:
         store.save_secret("bypass code of C02", "hunter2")
         with pytest.raises(BypassCodeError) as caught:
@@ -50,8 +50,8 @@ def test_what_is_kept_and_is_no_code_is_not_told() -> None:
     assert not leaks(caught.value, "hunter2", "HUNTER2")
 
 
-def test_a_private_key_that_cannot_be_kept_is_not_told() -> None:
-    with Full() as store:
+def test_private_key_that_cannot_be_stored_is_not_shown() -> None:
+    with FullStore() as store:
         flow = create_flow("hq", consent=True, portal=Portal.BUSINESS, scope_tags=frozenset())
         with pytest.raises(StoreError, match="full") as caught:
             runner(store).run(flow)
@@ -59,7 +59,7 @@ def test_a_private_key_that_cannot_be_kept_is_not_told() -> None:
     assert not leaks(caught.value, line)
 
 
-def test_a_private_key_that_was_kept_alone_is_not_told() -> None:
+def test_stored_private_key_without_a_certificate_is_not_shown() -> None:
     pem = keypair_of(RSA_KEYS[0]).to_pem().decode().partition("-----BEGIN CERTIFICATE")[0]
     with MemoryStore() as store:
         store.save_secret("key pair of hq", pem)

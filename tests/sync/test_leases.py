@@ -1,4 +1,4 @@
-"""One worker at a time: who holds a token, who lost it, and who takes over what died."""
+"""Leases: one worker per token, lost leases, and taking over the work of a dead worker."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from tests.worlds import World
 
 
-class Watched(MemoryStore):
-    """Says when a renewal made a lease last longer; the first one may fail."""
+class WatchedStore(MemoryStore):
+    """Signals each renewal of a lease; the first one may fail."""
 
     def __init__(self, clock: FrozenClock, token: Token, failure: StoreError | None = None) -> None:
         super().__init__(clock=clock)
@@ -57,11 +57,11 @@ def clock() -> FrozenClock:
 
 
 @pytest.mark.parametrize("failure", [None, StoreError("the database is busy")])
-def test_a_lease_is_renewed_while_the_work_lasts_and_given_back_after_it(
+def test_lease_is_renewed_during_work_and_released_after_it(
     new_world: Callable[[], World], clock: FrozenClock, failure: StoreError | None
 ) -> None:
-    """A renewal that fails is tried again."""
-    store = Watched(clock, new_world().token, failure)
+    """A failed renewal is retried."""
+    store = WatchedStore(clock, new_world().token, failure)
     with hold_lease(store, store.acquire_lease("hq", "one"), interval=0.001) as lease:
         clock.advance(seconds=40)
         assert store.renewed.wait(10)
@@ -71,10 +71,10 @@ def test_a_lease_is_renewed_while_the_work_lasts_and_given_back_after_it(
     assert store.acquire_lease("hq", "two").fence > lease.fence
 
 
-def test_a_lost_lease_ends_the_renewals_and_disturbs_nobody(
+def test_lost_lease_ends_the_renewals_without_affecting_its_new_holder(
     new_world: Callable[[], World], clock: FrozenClock
 ) -> None:
-    store = Watched(clock, new_world().token)
+    store = WatchedStore(clock, new_world().token)
     lease = store.acquire_lease("hq", "one")
     clock.advance(seconds=61)
     theirs = store.acquire_lease("hq", "two")
@@ -88,10 +88,10 @@ def test_a_lost_lease_ends_the_renewals_and_disturbs_nobody(
     store.renew_lease(theirs)
 
 
-def test_an_error_in_the_work_outlives_a_store_that_was_closed(
+def test_error_of_the_work_is_raised_although_the_store_was_closed(
     new_world: Callable[[], World], clock: FrozenClock
 ) -> None:
-    store = Watched(clock, new_world().token)
+    store = WatchedStore(clock, new_world().token)
 
     def work() -> None:
         with hold_lease(store, store.acquire_lease("hq", "one")):
@@ -103,11 +103,11 @@ def test_an_error_in_the_work_outlives_a_store_that_was_closed(
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_the_asynchronous_kind_does_the_same(
+def test_async_lease_is_renewed_and_released(
     new_world: Callable[[], World], clock: FrozenClock, backend: str
 ) -> None:
-    """A block that is cancelled gives the lease back, too."""
-    store = Watched(clock, new_world().token)
+    """A cancelled block releases the lease, too."""
+    store = WatchedStore(clock, new_world().token)
 
     async def main() -> None:
         with anyio.CancelScope() as scope:
@@ -125,9 +125,9 @@ def renewing() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "lease of hq"]
 
 
-def all_end(threads: list[threading.Thread]) -> bool:
+def check_all_end(threads: list[threading.Thread]) -> bool:
     for thread in threads:
-        # One that was interrupted in its start may still be about to run.
+        # A thread whose start was interrupted may still be about to run.
         assert threading.Event.wait(thread._started, 10)  # type: ignore[attr-defined]
         thread.join(10)
     return not any(thread.is_alive() for thread in threads)
@@ -135,15 +135,15 @@ def all_end(threads: list[threading.Thread]) -> bool:
 
 @pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("runs", [False, True])
-def test_ctrl_c_while_the_renewals_start_ends_them(
+def test_ctrl_c_while_the_renewal_thread_starts_ends_the_thread(
     new_world: Callable[[], World],
     clock: FrozenClock,
     monkeypatch: pytest.MonkeyPatch,
     runs: bool,
     is_async: bool,
 ) -> None:
-    """It comes while ``start`` waits for the thread, before or after that runs."""
-    store = Watched(clock, new_world().token)
+    """It arrives while ``start`` waits for the thread, before or after the thread runs."""
+    store = WatchedStore(clock, new_world().token)
     lease = store.acquire_lease("hq", "one")
     start = threading.Thread.start
 
@@ -167,14 +167,14 @@ def test_ctrl_c_while_the_renewals_start_ends_them(
     monkeypatch.setattr(threading.Thread, "start", interrupted)
     with pytest.raises(KeyboardInterrupt):
         anyio.run(async_work) if is_async else work()
-    assert all_end(renewing())
+    assert check_all_end(renewing())
     assert store.acquire_lease("hq", "two").fence > lease.fence
 
 
-def test_a_thread_that_cannot_start_gives_the_lease_back(
+def test_lease_is_released_if_the_renewal_thread_cannot_start(
     new_world: Callable[[], World], clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Watched(clock, new_world().token)
+    store = WatchedStore(clock, new_world().token)
 
     def fail(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -185,11 +185,11 @@ def test_a_thread_that_cannot_start_gives_the_lease_back(
     store.acquire_lease("hq", "two")
 
 
-def test_ctrl_c_between_any_two_lines_leaves_no_renewals_behind(
+def test_ctrl_c_between_any_two_lines_leaves_no_renewal_thread(
     new_world: Callable[[], World], clock: FrozenClock
 ) -> None:
     """The n-th line of ``leases.py`` that the main thread runs is interrupted, for each n."""
-    store = Watched(clock, new_world().token)
+    store = WatchedStore(clock, new_world().token)
     places: set[int] = set()
     for number in itertools.count(1):
         lines = 0
@@ -217,13 +217,13 @@ def test_ctrl_c_between_any_two_lines_leaves_no_renewals_behind(
             break
         finally:
             sys.settrace(before)
-        assert all_end(renewing()), f"line {max(places)}"
+        assert check_all_end(renewing()), f"line {max(places)}"
         clock.advance(seconds=61)
     assert len(places) > 10
 
 
-class Slow(MemoryStore):
-    """Hands out a lease only when it is told to, and says when it did and when it got it back."""
+class SlowStore(MemoryStore):
+    """Acquires a lease only when the test allows, and signals the acquisition and the release."""
 
     def __init__(self, clock: FrozenClock, token: Token) -> None:
         super().__init__(clock=clock)
@@ -242,7 +242,7 @@ class Slow(MemoryStore):
         self.is_back.set()
 
 
-WORK: dict[str, Callable[[AsyncClient, Slow], Coroutine[Any, Any, object]]] = {
+WORK: dict[str, Callable[[AsyncClient, SlowStore], Coroutine[Any, Any, object]]] = {
     "sync": lambda client, store: AsyncSyncer(client, store).sync(),
     "assign": lambda client, store: AsyncAssigner(client, store).run(),
     "refresh": lambda client, store: AsyncDeviceActions(client, store).refresh(["X"]),
@@ -250,12 +250,12 @@ WORK: dict[str, Callable[[AsyncClient, Slow], Coroutine[Any, Any, object]]] = {
 
 
 @pytest.mark.parametrize("work", WORK)
-def test_what_a_cancelled_task_acquires_after_all_is_given_back(
+def test_lease_acquired_after_the_task_was_cancelled_is_released(
     new_world: Callable[[], World], clock: FrozenClock, work: str
 ) -> None:
-    """``task.cancel`` of asyncio ends the waiting at once, the store's thread goes on."""
+    """``task.cancel`` of asyncio ends the wait immediately, while the store's thread goes on."""
     world = new_world()
-    store = Slow(clock, world.token)
+    store = SlowStore(clock, world.token)
 
     async def main() -> None:
         async with AsyncClient(world.token, transport=world.apple.transport(), clock=clock) as client:
@@ -273,11 +273,11 @@ def test_what_a_cancelled_task_acquires_after_all_is_given_back(
 
 
 @pytest.mark.parametrize("way", ["timeout", "late"])
-def test_what_was_acquired_when_the_cancellation_came_is_given_back(
+def test_lease_acquired_during_the_cancellation_is_released(
     new_world: Callable[[], World], clock: FrozenClock, way: str
 ) -> None:
-    """The time runs out while the thread waits, or when it has the lease and the task does not know yet."""
-    store = Slow(clock, new_world().token)
+    """The timeout hits while the thread waits, or when it has the lease and the task does not know yet."""
+    store = SlowStore(clock, new_world().token)
 
     async def work() -> None:
         async with acquire_and_hold_async(AsyncRunner(), store, "hq"):
@@ -303,7 +303,7 @@ def test_what_was_acquired_when_the_cancellation_came_is_given_back(
         task = asyncio.create_task(work())
         await anyio.to_thread.run_sync(store.is_asked.wait, 10)
         store.go_on.set()
-        # The event loop stands still meanwhile, so that the task learns of neither before the other.
+        # The event loop is blocked meanwhile, so that the task sees both at the same time.
         assert store.is_given.wait(10)
         task.cancel()
         await task
@@ -317,11 +317,9 @@ def test_what_was_acquired_when_the_cancellation_came_is_given_back(
     store.acquire_lease("hq", "another")
 
 
-def test_a_task_that_is_cancelled_twice_ends_its_renewals(
-    new_world: Callable[[], World], clock: FrozenClock
-) -> None:
-    """The second one comes while the first one is worked off."""
-    store = Watched(clock, new_world().token)
+def test_task_cancelled_twice_ends_its_renewals(new_world: Callable[[], World], clock: FrozenClock) -> None:
+    """The second cancellation comes while the first one is handled."""
+    store = WatchedStore(clock, new_world().token)
 
     async def work(is_held: asyncio.Event) -> None:
         async with hold_lease_async(store, store.acquire_lease("hq", "one"), interval=0.001):
@@ -339,17 +337,17 @@ def test_a_task_that_is_cancelled_twice_ends_its_renewals(
             await task
 
     asyncio.run(main())
-    assert all_end(renewing())
+    assert check_all_end(renewing())
     store.acquire_lease("hq", "two")
 
 
-def test_every_piece_of_work_has_a_name_of_its_own() -> None:
+def test_each_run_has_its_own_lease_owner() -> None:
     runner = Runner()
     assert runner.run(worker_name()) != runner.run(worker_name())
 
 
 @pytest.mark.lesson(12)
-def test_a_second_worker_is_told_who_holds_the_token(world: World) -> None:
+def test_second_worker_learns_who_holds_the_token(world: World) -> None:
     lease = world.store.acquire_lease("hq", "worker 7")
     report = world.sync()
     assert (report.action, report.outcome) == (SyncAction.RUNNING, SyncOutcome.NOT_STARTED)
@@ -360,7 +358,7 @@ def test_a_second_worker_is_told_who_holds_the_token(world: World) -> None:
     assert world.later(seconds=60).sync().is_complete
 
 
-def test_the_lease_is_free_after_a_run_however_it_ended(world: World) -> None:
+def test_lease_is_free_after_each_run_with_or_without_error(world: World) -> None:
     assert world.sync().is_complete
     world.store.release_lease(world.store.acquire_lease("hq", "another"))
 
@@ -374,8 +372,8 @@ def test_the_lease_is_free_after_a_run_however_it_ended(world: World) -> None:
 
 
 @pytest.mark.parametrize("is_taken", [False, True])
-def test_a_worker_that_lost_its_lease_writes_nothing_more(world: World, is_taken: bool) -> None:
-    """It slept for longer than the lease lasts; whether another one came meanwhile makes no difference."""
+def test_worker_that_lost_its_lease_writes_nothing(world: World, is_taken: bool) -> None:
+    """It slept for longer than the lease lasts; whether another worker took over makes no difference."""
     world.page_size(10)
     world.apple.add_devices(25, server="hq")
 
@@ -396,7 +394,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(world: World, is_taken
     assert world.listed() == world.at_apple()
 
 
-def died(world: World) -> None:
+def leave_dead_run(world: World) -> None:
     """Leave a run behind that stored one page and was killed."""
     world.page_size(10)
     world.apple.add_devices(35, server="hq")
@@ -406,10 +404,10 @@ def died(world: World) -> None:
     world.on_page = lambda: None
 
 
-def test_a_run_that_died_is_continued_as_the_same_run(world: World) -> None:
-    """Its start stays, so that neither the cooldown nor the time limit begins anew."""
+def test_dead_run_is_continued_as_the_same_run(world: World) -> None:
+    """It keeps its start, so that neither the cooldown nor the time limit begins again."""
     started_at = world.clock()
-    died(world)
+    leave_dead_run(world)
     report = world.later(seconds=61).sync(automatic=True)
     assert (report.action, report.reason) == (SyncAction.RESUME_FULL, "takes over a run that died")
     assert (report.pages, report.is_complete) == (4, True)
@@ -417,22 +415,22 @@ def test_a_run_that_died_is_continued_as_the_same_run(world: World) -> None:
     assert world.sync().allowed_at == started_at + timedelta(minutes=15)
 
 
-def test_a_run_that_was_taken_over_keeps_its_time_limit(world: World) -> None:
-    died(world)
+def test_taken_over_run_keeps_its_time_limit(world: World) -> None:
+    leave_dead_run(world)
     world.on_page = lambda: world.clock.advance(minutes=1)
     report = world.later(minutes=13).sync()
     assert (report.outcome, report.pages) == (SyncOutcome.TIME_LIMIT, 1)
     assert world.sync().is_complete
 
 
-def test_a_run_that_died_long_ago_is_followed_by_a_new_one(world: World) -> None:
-    died(world)
+def test_run_that_died_long_ago_is_followed_by_a_new_run(world: World) -> None:
+    leave_dead_run(world)
     report = world.later(minutes=15).sync()
     assert (report.action, report.reason) == (SyncAction.RESUME_FULL, "a full list was cut short")
     assert world.state.run_at == world.clock()
 
 
-def test_a_closed_store_is_reported_before_anything_is_sent(world: World) -> None:
+def test_closed_store_is_reported_before_any_request(world: World) -> None:
     world.store.close()
     with pytest.raises(StoreClosedError):
         world.sync()
@@ -440,10 +438,10 @@ def test_a_closed_store_is_reported_before_anything_is_sent(world: World) -> Non
 
 
 @pytest.mark.parametrize("minutes", [-5, -1, 1, 5])
-def test_workers_whose_clocks_are_five_minutes_apart_keep_the_limits_together(
+def test_workers_with_clocks_five_minutes_apart_share_the_limits(
     new_world: Callable[[], World], minutes: int
 ) -> None:
-    """Leases and limits go by the store's clock."""
+    """Leases and limits use the store's clock."""
     world = new_world()
     world.apple.add_devices(3, server="hq")
     other = FrozenClock(world.clock() + timedelta(minutes=minutes))
@@ -466,22 +464,22 @@ def test_workers_whose_clocks_are_five_minutes_apart_keep_the_limits_together(
     assert world.listed() == world.at_apple()
 
 
-def test_work_that_hangs_keeps_its_lease_no_longer_than_its_limit(
+def test_hanging_work_loses_its_lease_at_its_limit(
     new_world: Callable[[], World], clock: FrozenClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Renewed three times and never again; then another worker may have the token."""
-    store = Watched(clock, new_world().token)
-    told = threading.Event()
+    """Renewed three times and not again; then another worker may have the token."""
+    store = WatchedStore(clock, new_world().token)
+    lost = threading.Event()
 
     def watch(record: logging.LogRecord) -> bool:
         if "takes too long" in record.msg:
-            told.set()
+            lost.set()
         return True
 
     caplog.handler.addFilter(watch)
     limit = timedelta(milliseconds=3)
     with hold_lease(store, store.acquire_lease("hq", "one"), interval=0.001, longest=limit):
-        assert told.wait(10)
+        assert lost.wait(10)
         assert store.renewals == 3
         clock.advance(seconds=61)
         assert store.acquire_lease("hq", "two").owner == "two"

@@ -1,6 +1,6 @@
-"""Lessons L1 to L32 from the field: each test would have caught a way in which other products lost devices.
+"""Lessons L1 to L32 from the field: each test covers a way in which other products lost devices.
 
-Some stand with their neighbours in other files: ``pytest.mark.lesson`` says which lesson a test is of.
+Some of them are in other files: ``pytest.mark.lesson`` names the lesson of a test.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ DEFINE, ASSIGN, REMOVE = "POST /profile", "POST /profile/devices", "DELETE /prof
 TESTS = Path(__file__).parents[1]
 
 
-def test_every_lesson_has_its_test() -> None:
-    """Those of the sync, 1 to 32, and those of the HTTP core, 33 to 46."""
+def test_every_lesson_has_a_test() -> None:
+    """Lessons 1 to 32 are about the sync, 33 to 46 about the HTTP core."""
     marks = (
         [ast.literal_eval(argument) for argument in decorator.args]
         for file in TESTS.rglob("test_*.py")
@@ -50,7 +50,7 @@ def cursors(world: World, endpoint: str) -> list[str | None]:
 
 
 @pytest.mark.lesson(3)
-def test_a_page_that_could_not_be_stored_is_asked_for_again(
+def test_page_that_could_not_be_stored_is_fetched_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.page_size(2)
@@ -75,8 +75,10 @@ def test_a_page_that_could_not_be_stored_is_asked_for_again(
 
 
 @pytest.mark.lesson(4)
-def test_who_reads_the_changes_alone_decides_how_far_it_came(new_world: Callable[[], World]) -> None:
-    """Each page comes with its own cursor: a reader that failed at one goes on with the one before."""
+def test_caller_that_reads_changes_continues_from_the_cursor_it_stored(
+    new_world: Callable[[], World],
+) -> None:
+    """Each page has its own cursor: a caller that failed at one page continues with the cursor before it."""
     world = new_world()
     world.page_size(2)
     world.sync()
@@ -95,8 +97,8 @@ def test_who_reads_the_changes_alone_decides_how_far_it_came(new_world: Callable
 
 
 @pytest.mark.lesson(6)
-def test_a_device_that_the_changes_do_not_mention_stays(world: World, profile: EnrollmentProfile) -> None:
-    """Throttled devices vanish from them for a day: no release, no second assignment, no loss of a choice."""
+def test_device_missing_from_the_changes_is_kept(world: World, profile: EnrollmentProfile) -> None:
+    """Throttled devices are missing for a day: not released, not assigned twice; they keep their choice."""
     hidden, shown = world.apple.add_devices(2, server="hq")
     world.sync()
     world.run(profile)
@@ -115,8 +117,8 @@ def test_a_device_that_the_changes_do_not_mention_stays(world: World, profile: E
 
 
 @pytest.mark.lesson(7)
-def test_what_was_deleted_here_comes_back_by_an_addition_or_a_full_list(world: World) -> None:
-    """A mere modification says nothing new about who owns it."""
+def test_addition_or_full_list_restores_a_hidden_device(world: World) -> None:
+    """A modification says nothing new about the owner."""
     added, full, edited = world.apple.add_devices(3, server="hq")
     world.sync()
     for serial in (added, full, edited):
@@ -137,10 +139,8 @@ def test_what_was_deleted_here_comes_back_by_an_addition_or_a_full_list(world: W
 
 
 @pytest.mark.lesson(11)
-def test_devices_that_came_with_a_recovery_get_their_profile(
-    world: World, profile: EnrollmentProfile
-) -> None:
-    """A full list has no operations: who waits for ``added`` would assign nothing."""
+def test_devices_found_by_a_recovery_get_their_profile(world: World, profile: EnrollmentProfile) -> None:
+    """A full list has no operations: code that waits for ``added`` would assign nothing."""
     world.sync()
     serials = world.apple.add_devices(3, server="hq")
     world.apple.faults.expire_cursors("hq")
@@ -151,7 +151,7 @@ def test_devices_that_came_with_a_recovery_get_their_profile(
 
 @pytest.mark.parametrize("length", [67, 1_000, 4_000])
 @pytest.mark.lesson(13)
-def test_a_cursor_may_have_any_length(world: World, length: int) -> None:
+def test_cursor_may_have_any_length(world: World, length: int) -> None:
     world.apple.settings.cursor_length = length
     world.page_size(2)
     world.apple.add_devices(5, server="hq")
@@ -165,8 +165,8 @@ def test_a_cursor_may_have_any_length(world: World, length: int) -> None:
 
 
 @pytest.mark.lesson(14)
-def test_a_full_list_that_breaks_off_releases_nothing(world: World) -> None:
-    """What it showed until then is no reason; when it goes on to its end, it is."""
+def test_incomplete_full_list_releases_nothing(world: World) -> None:
+    """Only a list that was read to its end releases devices."""
     world.page_size(10)
     serials = list(world.apple.add_devices(45, server="hq"))
     world.sync()
@@ -182,7 +182,7 @@ def test_a_full_list_that_breaks_off_releases_nothing(world: World) -> None:
 
 
 @pytest.mark.lesson(14)
-def test_an_empty_list_empties_no_inventory(world: World) -> None:
+def test_empty_list_does_not_release_all_devices(world: World) -> None:
     world.apple.add_devices(25, server="hq")
     world.sync()
     for endpoint in (FETCH, SYNC):
@@ -194,8 +194,8 @@ def test_an_empty_list_empties_no_inventory(world: World) -> None:
 
 
 @pytest.mark.lesson(15)
-def test_a_device_that_arrives_as_modified_is_a_new_one(world: World, profile: EnrollmentProfile) -> None:
-    """So do devices that come from another server."""
+def test_unknown_device_that_arrives_as_modified_is_added(world: World, profile: EnrollmentProfile) -> None:
+    """Devices that come from another server arrive like this, too."""
     world.apple.add_server("branch")
     (serial,) = world.apple.add_devices(1, server="branch")
     world.sync()
@@ -207,7 +207,7 @@ def test_a_device_that_arrives_as_modified_is_a_new_one(world: World, profile: E
 
 @pytest.mark.parametrize("size", [1, 7, 1_000])
 @pytest.mark.lesson(18)
-def test_a_device_that_is_added_and_modified_at_once_gets_its_profile(
+def test_device_added_and_modified_in_one_sync_gets_its_profile(
     world: World, profile: EnrollmentProfile, size: int
 ) -> None:
     world.sync()
@@ -225,10 +225,10 @@ def test_a_device_that_is_added_and_modified_at_once_gets_its_profile(
 @pytest.mark.parametrize("size", [1, 1_000])
 @pytest.mark.parametrize("runs", [1, 2])
 @pytest.mark.lesson(19)
-def test_the_newest_of_a_deletion_and_an_addition_counts_wherever_they_are(
+def test_newest_of_a_deletion_and_an_addition_wins_across_pages_and_runs(
     world: World, size: int, runs: int
 ) -> None:
-    """On one page or two, in one run or two, and if the older one is told again last."""
+    """On one page or two, in one run or two, and if the older record is repeated last."""
     stays, goes = world.apple.add_devices(2, server="hq")
     world.sync()
     world.page_size(size)
@@ -248,8 +248,8 @@ def test_the_newest_of_a_deletion_and_an_addition_counts_wherever_they_are(
 
 
 @pytest.mark.lesson(20)
-def test_a_profile_that_another_program_removed_is_noticed(world: World, profile: EnrollmentProfile) -> None:
-    """What was assigned once says nothing about today; the id that Apple keeps says nothing either."""
+def test_profile_removed_by_another_program_is_noticed(world: World, profile: EnrollmentProfile) -> None:
+    """Neither an earlier assignment nor the id that Apple keeps proves that the profile is assigned today."""
     (serial,) = world.apple.add_devices(1, server="hq")
     world.sync()
     (uuid,) = world.run(profile).defined
@@ -262,10 +262,8 @@ def test_a_profile_that_another_program_removed_is_noticed(world: World, profile
 
 
 @pytest.mark.lesson(23)
-def test_odd_values_stop_neither_the_sync_nor_the_assignment(
-    world: World, profile: EnrollmentProfile
-) -> None:
-    """Observed: nobody has assigned a device, and times of the year 1."""
+def test_odd_values_stop_neither_sync_nor_assignment(world: World, profile: EnrollmentProfile) -> None:
+    """Observed: devices without an assigner, and times of the year 1."""
     world.apple.settings.device_assigned_by = "-1"
     (serial,) = world.apple.add_devices(1, server="hq")
     never = "0001-01-01T00:00:00Z"
@@ -279,7 +277,7 @@ def test_odd_values_stop_neither_the_sync_nor_the_assignment(
 
 @pytest.mark.parametrize("absent", [{}, dict.fromkeys(("description", "color", "os", "model", "asset_tag"))])
 @pytest.mark.lesson(24)
-def test_a_record_needs_nothing_but_a_serial_number(
+def test_record_needs_only_a_serial_number(
     world: World, profile: EnrollmentProfile, absent: dict[str, None]
 ) -> None:
     world.apple.add_devices(server="hq", serials=["BARE"])
@@ -291,10 +289,10 @@ def test_a_record_needs_nothing_but_a_serial_number(
 
 
 @pytest.mark.lesson(27)
-def test_a_wait_survives_a_restart_and_nothing_is_sent_before_its_end(
+def test_wait_survives_a_restart_and_nothing_is_sent_before_its_end(
     new_world: Callable[[], World], profile: EnrollmentProfile, tmp_path: Path
 ) -> None:
-    """The newest version is asked for, so that throttling can be told from other failures."""
+    """The newest protocol version is requested, so that throttling differs from other failures."""
     world = new_world()
     path = tmp_path / "ade.db"
     (serial,) = world.apple.add_devices(1, server="hq")
@@ -314,8 +312,8 @@ def test_a_wait_survives_a_restart_and_nothing_is_sent_before_its_end(
 
 
 @pytest.mark.lesson(28)
-def test_no_path_sends_more_than_a_thousand_devices_at_once(world: World, profile: EnrollmentProfile) -> None:
-    """First assignment, retries, hand-picked ones, removals, and what is read back after each."""
+def test_no_request_names_more_than_a_thousand_devices(world: World, profile: EnrollmentProfile) -> None:
+    """First assignment, retries, picked devices, removals, and the details read after each."""
     serials = world.apple.add_devices(1_900, server="hq")
     world.sync()
     world.apple.faults.device_result(serials, "FAILED")
@@ -331,8 +329,8 @@ def test_no_path_sends_more_than_a_thousand_devices_at_once(world: World, profil
 
 
 @pytest.mark.lesson(31)
-def test_a_profile_is_defined_without_devices(world: World, profile: EnrollmentProfile) -> None:
-    """So that no request takes longer the more devices there are."""
+def test_profile_is_defined_without_devices(world: World, profile: EnrollmentProfile) -> None:
+    """The duration of the request does not depend on the number of devices."""
     world.apple.add_devices(30, server="hq")
     world.sync()
     world.run(profile)
@@ -342,8 +340,8 @@ def test_a_profile_is_defined_without_devices(world: World, profile: EnrollmentP
 
 
 @pytest.mark.lesson(32)
-def test_what_an_assignment_did_is_read_and_not_believed(world: World, profile: EnrollmentProfile) -> None:
-    """Apple's success is followed by what Apple shows, also where that is something else."""
+def test_effect_of_an_assignment_is_read_back(world: World, profile: EnrollmentProfile) -> None:
+    """The details are read after a success, and they count where they differ from it."""
     (serial,) = world.apple.add_devices(1, server="hq")
     world.sync()
     shown = {

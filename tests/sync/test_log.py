@@ -1,4 +1,4 @@
-"""The log of a whole life names the token and counts: no secret anywhere, no serial number above DEBUG."""
+"""The log of a token's whole life names the token and counts: no secrets, serial numbers at DEBUG only."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ FETCH, SYNC, ASSIGN = "POST /server/devices", "POST /devices/sync", "POST /profi
 KIOSK = EnrollmentProfile(name="Kiosk", url="https://mdm.contoso.example/kiosk")
 
 
-def live(world: World, profile: EnrollmentProfile) -> Iterator[object]:
-    """Sync and assign with everything that may happen on the way, and yield the reports and errors."""
+def run_whole_life(world: World, profile: EnrollmentProfile) -> Iterator[object]:
+    """Sync and assign through all kinds of events, and yield the reports and errors."""
     apple = world.apple
     world.page_size(3)
     serials = apple.add_devices(10, server="hq")
@@ -64,12 +64,12 @@ def live(world: World, profile: EnrollmentProfile) -> Iterator[object]:
     yield world.later(days=31).sync(full=True)
 
 
-def test_the_log_of_a_whole_life_shows_neither_serial_numbers_nor_secrets(
+def test_log_of_a_whole_life_shows_no_serial_numbers_and_no_secrets(
     world: World, profile: EnrollmentProfile, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of every logger, and the same for what reports and errors say."""
+    """Checks all loggers, and the texts of reports and errors."""
     caplog.set_level(logging.DEBUG)
-    outcomes = list(live(world, profile))
+    outcomes = list(run_whole_life(world, profile))
     assert [isinstance(outcome, PyadeError) for outcome in outcomes].count(True) == 3
     said = [f"{outcome} {getattr(outcome, '__notes__', '')}" for outcome in outcomes]
     above = [entry.getMessage() for entry in caplog.records if entry.levelno > logging.DEBUG]

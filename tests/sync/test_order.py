@@ -1,4 +1,4 @@
-"""Records that come again, late or with wrong dates: what Apple has is what the store shows in the end."""
+"""Repeated, late or wrongly dated records: the store ends in Apple's state."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def tag(world: World, serial: str) -> str | None:
 
 
 def redate(world: World, op_date: str) -> None:
-    """Let the newest operation have another date."""
+    """Replace the date of the newest operation."""
     operations = world.apple.server("hq").operations
     operations[-1] = operations[-1]._replace(op_date=op_date)
 
 
-def test_a_list_wins_over_what_happened_before_it(world: World) -> None:
-    """An event that comes again after the list is older, and asks for nothing."""
+def test_list_wins_over_earlier_events(world: World) -> None:
+    """An event that is repeated after the list is older, and causes no request."""
     gone, edited = world.apple.add_devices(2, server="hq")
     world.later(days=1)
     world.apple.unassign([gone])
@@ -55,7 +55,7 @@ def test_a_list_wins_over_what_happened_before_it(world: World) -> None:
     assert world.requests(DETAILS) == 0
 
 
-def test_a_device_that_a_list_released_does_not_come_back_by_an_old_event(world: World) -> None:
+def test_old_event_does_not_restore_a_device_that_a_list_released(world: World) -> None:
     kept, gone = world.apple.add_devices(2, server="hq")
     added = world.clock()
     world.sync()
@@ -70,7 +70,7 @@ def test_a_device_that_a_list_released_does_not_come_back_by_an_old_event(world:
     assert world.listed().keys() == {kept}
 
 
-def test_a_device_that_left_before_the_first_list_stays_away(world: World) -> None:
+def test_device_removed_before_the_first_list_is_not_stored(world: World) -> None:
     (gone,) = world.apple.add_devices(1, server="hq")
     added = world.clock()
     world.later(days=1)
@@ -81,8 +81,8 @@ def test_a_device_that_left_before_the_first_list_stays_away(world: World) -> No
     assert world.listed() == {}
 
 
-def test_two_clocks_may_be_minutes_apart(world: World) -> None:
-    """Ours is ahead of Apple's: what happened after the list seems to have happened before it."""
+def test_clocks_of_apple_and_store_may_be_minutes_apart(world: World) -> None:
+    """The local clock is ahead: an event after the list seems to be older than the list."""
     (serial,) = world.apple.add_devices(1, server="hq")
     world.later(minutes=3)
     world.sync()
@@ -95,8 +95,8 @@ def test_two_clocks_may_be_minutes_apart(world: World) -> None:
 
 
 @pytest.mark.twins
-def test_a_date_in_2031_makes_nothing_stale_for_years(world: World) -> None:
-    """It is a problem of the sync that noticed it, and of the doctor until Apple says something else."""
+def test_date_in_2031_does_not_block_later_changes(world: World) -> None:
+    """The sync reports the date as a problem, and the doctor does until Apple sends another one."""
     (serial,) = world.apple.add_devices(1, server="hq")
     world.sync()
     world.later(hours=1)
@@ -123,8 +123,8 @@ def test_a_date_in_2031_makes_nothing_stale_for_years(world: World) -> None:
 
 @pytest.mark.parametrize("date", ["2031-01-01T00:00:00Z", "1970-01-01T00:00:00Z", ""])
 @pytest.mark.parametrize("is_last", [True, False])
-def test_a_change_with_a_wrong_date_is_settled_by_the_details(world: World, date: str, is_last: bool) -> None:
-    """Whether it is the newest change or one from before, and whatever the store had."""
+def test_details_settle_a_change_with_a_wrong_date(world: World, date: str, is_last: bool) -> None:
+    """Whether it is the newest change or an older one, and whatever the store holds."""
     edited, gone = world.apple.add_devices(2, server="hq")
     world.sync()
     world.later(hours=1)
@@ -147,7 +147,7 @@ def test_a_change_with_a_wrong_date_is_settled_by_the_details(world: World, date
     assert tag(world, edited) == ("2" if is_last else "3")
 
 
-def test_a_tie_that_waits_for_its_details_is_a_problem(world: World) -> None:
+def test_unsettled_tie_is_a_problem(world: World) -> None:
     (serial,) = world.apple.add_devices(1, server="hq")
     world.sync()
     world.later(hours=1)
@@ -163,8 +163,8 @@ def test_a_tie_that_waits_for_its_details_is_a_problem(world: World) -> None:
     assert not [one for one in doctor(world.store, clock=world.clock).problems if "in doubt" in str(one)]
 
 
-def test_a_page_of_changes_is_read_and_merged_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the transaction that stores it, whether it holds ties or not."""
+def test_page_of_changes_is_decoded_and_merged_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the transaction that stores it, with or without ties."""
     serials = world.apple.add_devices(20, server="hq")
     world.sync()
     world.later(hours=1)
@@ -189,7 +189,7 @@ def test_a_page_of_changes_is_read_and_merged_once(world: World, monkeypatch: py
     assert (reads, sorted(merged)) == ([20], sorted(serials))
 
 
-def test_a_problem_of_the_release_is_shown_while_it_lasts(world: World) -> None:
+def test_held_back_release_is_reported_while_it_lasts(world: World) -> None:
     """In the report of each run, in the doctor and in the overview."""
     serials = world.apple.add_devices(100, server="hq")
     world.sync()

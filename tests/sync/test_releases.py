@@ -1,4 +1,4 @@
-"""A list that is too short to be believed, and what was released long ago."""
+"""Lists that are too short to be trusted, and devices that were released long ago."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ def shrink(world: World, fleet: int, gone: int) -> list[str]:
 
 
 @pytest.mark.parametrize(("fleet", "gone", "held"), [(200, 20, False), (190, 20, True), (19, 19, False)])
-def test_a_release_is_held_back_above_both_bounds_only(
-    world: World, fleet: int, gone: int, held: bool
-) -> None:
+def test_release_is_held_back_only_above_both_bounds(world: World, fleet: int, gone: int, held: bool) -> None:
     """More than 10 % of the fleet, and at least 20 devices."""
     shrink(world, fleet, gone)
     report = world.sync(full=True)
@@ -37,7 +35,7 @@ def test_a_release_is_held_back_above_both_bounds_only(
     assert report.changes.released == (0 if held else gone)
 
 
-def test_a_release_that_is_held_back_keeps_its_place_until_it_is_forced(world: World) -> None:
+def test_held_back_release_stays_pending_until_it_is_forced(world: World) -> None:
     gone = shrink(world, 100, 40)
     world.apple.clear_requests()
     report = world.sync(full=True)
@@ -58,8 +56,8 @@ def test_a_release_that_is_held_back_keeps_its_place_until_it_is_forced(world: W
     assert world.listed() == world.at_apple()
 
 
-def test_a_list_that_nobody_forced_is_asked_for_again_when_a_full_sync_is_due(world: World) -> None:
-    """A short answer of Apple's heals by itself."""
+def test_held_back_list_is_fetched_again_when_a_full_sync_is_due(world: World) -> None:
+    """A later complete list corrects a short one."""
     shrink(world, 100, 40)
     full_sync_at = world.clock()
     page = {"devices": [], "cursor": "x", "more_to_follow": False}
@@ -75,8 +73,8 @@ def test_a_list_that_nobody_forced_is_asked_for_again_when_a_full_sync_is_due(wo
     assert world.listed() == world.at_apple()
 
 
-def test_changes_are_followed_while_a_release_is_held_back(world: World) -> None:
-    """New Macs come in, deletions that Apple announces count, and what is left is released when it is few."""
+def test_changes_are_read_while_a_release_is_held_back(world: World) -> None:
+    """New Macs are added, announced deletions count, and the rest is released once it is small."""
     gone = shrink(world, 100, 40)
     assert world.sync(automatic=True).outcome is SyncOutcome.RELEASE_HELD
     world.later(days=1)
@@ -97,8 +95,8 @@ def test_changes_are_followed_while_a_release_is_held_back(world: World) -> None
     assert (world.state.held_back, world.state.last_error) == (0, "")
 
 
-def test_a_hold_is_in_every_report_and_ends_with_the_next_list(world: World) -> None:
-    """Also where a run ends early, or does not begin."""
+def test_held_back_release_is_in_every_report_until_the_next_list(world: World) -> None:
+    """Also if a run ends early or does not begin."""
     gone = shrink(world, 100, 40)
     assert world.sync().held_back == 40
     assert world.sync().held_back == 40
@@ -116,7 +114,7 @@ def test_a_hold_is_in_every_report_and_ends_with_the_next_list(world: World) -> 
     assert world.listed() == world.at_apple()
 
 
-def test_a_device_that_was_restored_after_the_list_survives_a_forced_release(world: World) -> None:
+def test_device_restored_after_the_list_survives_a_forced_release(world: World) -> None:
     """Its details are newer than the list."""
     gone = shrink(world, 100, 40)
     world.sync()
@@ -128,7 +126,7 @@ def test_a_device_that_was_restored_after_the_list_survives_a_forced_release(wor
     assert world.listed() == world.at_apple()
 
 
-def test_what_came_back_after_the_list_survives_a_forced_release(world: World) -> None:
+def test_device_returned_after_the_list_survives_a_forced_release(world: World) -> None:
     gone = shrink(world, 100, 40)
     assert world.sync(full=True).outcome is SyncOutcome.RELEASE_HELD
     world.later(minutes=15)
@@ -138,13 +136,13 @@ def test_what_came_back_after_the_list_survives_a_forced_release(world: World) -
     assert world.listed() == world.at_apple()
 
 
-def test_force_skips_no_other_limit(world: World) -> None:
+def test_force_overrides_no_other_limit(world: World) -> None:
     world.sync()
     assert world.sync(force=True).action is SyncAction.WAIT
     assert world.later(days=1).sync(full=True, force=True).action is SyncAction.WAIT
 
 
-def test_the_bounds_belong_to_the_policy(world: World) -> None:
+def test_policy_sets_the_bounds(world: World) -> None:
     world.policy = SyncPolicy(max_release_share=0.5, min_release_count=1)
     shrink(world, 4, 2)
     assert world.sync(full=True).changes.released == 2
@@ -154,7 +152,7 @@ def test_the_bounds_belong_to_the_policy(world: World) -> None:
     assert world.sync(full=True).held_back == 1
 
 
-def test_released_devices_are_forgotten_after_thirty_days(world: World) -> None:
+def test_released_devices_are_purged_after_thirty_days(world: World) -> None:
     kept, gone = world.apple.add_devices(2, server="hq")
     world.sync()
     world.apple.unassign([gone])

@@ -1,4 +1,4 @@
-"""A run that is cut short at any step, overtaken by another worker, or hit by an error not of Apple."""
+"""Runs that are killed at any step, overtaken by another worker, or stopped by an error not from Apple."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pyade.sync import SyncReport
 
 
-class Killed(BaseException):
-    """The process is gone: nothing runs after this, not even a clean-up."""
+class KilledError(BaseException):
+    """The process is gone: nothing runs after this, not even cleanup."""
 
 
 def run_of(world: World, *, full: bool = False) -> SyncRun:
@@ -33,7 +33,7 @@ def run_of(world: World, *, full: bool = False) -> SyncRun:
 
 
 def kill_at(world: World, number: int, *, after_effect: bool, full: bool) -> bool:
-    """Run until step *number* and kill it there; False if the run ended before."""
+    """Run until step *number* and kill the run there; return False if it ended before."""
     steps = 0
     lease = world.store.acquire_lease("hq", "killed")
     with world.client() as client:
@@ -43,23 +43,23 @@ def kill_at(world: World, number: int, *, after_effect: bool, full: bool) -> boo
             nonlocal steps
             steps += 1
             if steps == number and not after_effect:
-                raise Killed
+                raise KilledError
             answer = perform(step)
             if steps == number:
-                raise Killed
+                raise KilledError
             return answer
 
         try:
             drive(run_of(world, full=full).steps(lease), until)
-        except Killed:
+        except KilledError:
             return True
     world.store.release_lease(lease)
     return False
 
 
 @pytest.mark.parametrize("after_effect", [False, True])
-def test_a_kill_at_any_step_loses_nothing(new_world: Callable[[], World], after_effect: bool) -> None:
-    """A full list with devices to release, and changes while it goes on, killed at each step in turn."""
+def test_killed_run_loses_nothing_at_any_step(new_world: Callable[[], World], after_effect: bool) -> None:
+    """A full list with devices to release, and changes meanwhile, killed at each step in turn."""
     number, killed = 0, True
     while killed:
         number += 1
@@ -73,7 +73,7 @@ def test_a_kill_at_any_step_loses_nothing(new_world: Callable[[], World], after_
         world.apple.add_devices(1, server="hq")
         if killed:
             assert world.sync().holder == "killed"
-        # A run that died is taken over when its lease ends; one that did not begin, or ended, is not.
+        # A dead run is taken over when its lease ends; a run that did not begin, or that ended, is not.
         wait = {"minutes": 15} if world.state.running_since is None else {"seconds": 60}
         assert world.later(**wait).sync().is_complete
         assert world.listed() == world.at_apple()
@@ -82,8 +82,8 @@ def test_a_kill_at_any_step_loses_nothing(new_world: Callable[[], World], after_
 
 
 @pytest.mark.lesson(3)
-def test_the_cursor_is_never_stored_before_its_page(new_world: Callable[[], World]) -> None:
-    """At every step the stored cursor is one whose devices are all stored."""
+def test_cursor_is_never_stored_before_its_page(new_world: Callable[[], World]) -> None:
+    """At every step all devices before the stored cursor are stored."""
     world = new_world()
     world.page_size(2)
     world.apple.add_devices(7, server="hq")
@@ -106,7 +106,7 @@ def test_the_cursor_is_never_stored_before_its_page(new_world: Callable[[], Worl
     assert pages == [2, 4, 6, 7, 7]
 
 
-def test_a_worker_that_was_overtaken_stops_and_touches_nothing(world: World) -> None:
+def test_overtaken_worker_stops_without_writing(world: World) -> None:
     world.page_size(10)
     world.apple.add_devices(25, server="hq")
 
@@ -124,8 +124,8 @@ def test_a_worker_that_was_overtaken_stops_and_touches_nothing(world: World) -> 
     assert len(world.listed()) == 10
 
 
-def test_of_two_workers_that_start_together_one_runs(new_world: Callable[[], World]) -> None:
-    """Both read the same state; the second to write is told about the first, and sends nothing."""
+def test_one_of_two_workers_that_start_together_runs(new_world: Callable[[], World]) -> None:
+    """Both read the same state; the second to write gets the name of the first, and sends nothing."""
     world = new_world()
     flow = run_of(world).steps()
     assert isinstance(next(flow), Now)
@@ -167,8 +167,8 @@ def interrupted(world: World) -> None:
     world.do(work, async_work)
 
 
-def test_an_interrupted_run_is_over_at_once(world: World) -> None:
-    """The next run need not wait until it is presumed dead; the cooldown still holds."""
+def test_interrupted_run_ends_immediately(world: World) -> None:
+    """The next run need not wait until this one is presumed dead; the cooldown still applies."""
     world.page_size(10)
     world.apple.add_devices(25, server="hq")
     interrupted(world)
@@ -180,7 +180,7 @@ def test_an_interrupted_run_is_over_at_once(world: World) -> None:
     assert world.listed() == world.at_apple()
 
 
-def test_an_interruption_leaves_the_run_of_another_worker_alone(new_world: Callable[[], World]) -> None:
+def test_interruption_does_not_end_the_run_of_another_worker(new_world: Callable[[], World]) -> None:
     world = new_world()
     run = run_of(world)
     with world.client() as client:
@@ -195,8 +195,8 @@ def test_an_interruption_leaves_the_run_of_another_worker_alone(new_world: Calla
     assert world.state == theirs
 
 
-def test_an_error_of_the_callers_own_callback_ends_the_run(world: World) -> None:
-    """It comes back as it is; its text, which may hold anything, is not stored."""
+def test_error_of_a_callback_ends_the_run(world: World) -> None:
+    """It is raised unchanged; its text, which may contain anything, is not stored."""
     world.apple.add_devices(1, server="hq")
 
     def fail() -> None:
@@ -209,7 +209,7 @@ def test_an_error_of_the_callers_own_callback_ends_the_run(world: World) -> None
     assert len(world.listed()) == 1
 
 
-def test_a_store_that_fails_is_reported_as_such(new_world: Callable[[], World]) -> None:
+def test_failing_store_raises_a_store_error(new_world: Callable[[], World]) -> None:
     world = new_world()
     world.apple.add_devices(1, server="hq")
     world.on_page = world.store.close
@@ -221,7 +221,7 @@ def test_a_store_that_fails_is_reported_as_such(new_world: Callable[[], World]) 
     ]
 
 
-def test_a_failed_cleanup_does_not_hide_the_interruption(new_world: Callable[[], World]) -> None:
+def test_failed_cleanup_does_not_hide_the_interruption(new_world: Callable[[], World]) -> None:
     world = new_world()
     world.apple.add_devices(1, server="hq")
 
@@ -234,8 +234,8 @@ def test_a_failed_cleanup_does_not_hide_the_interruption(new_world: Callable[[],
         world.sync()
 
 
-def test_a_cursor_that_comes_back_later_in_the_run_is_a_repetition(new_world: Callable[[], World]) -> None:
-    """A server that alternates between two cursors does not spin the client either."""
+def test_cursor_seen_earlier_in_the_run_is_a_repetition(new_world: Callable[[], World]) -> None:
+    """A server that alternates between two cursors does not make the client loop either."""
     world = new_world()
     world.policy = SyncPolicy(max_pages_per_run=50)
     world.sync()

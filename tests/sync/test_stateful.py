@@ -1,4 +1,4 @@
-"""Apple, a syncer, an assigner and an oracle are driven together, in any order, with faults and kills."""
+"""Apple, a syncer, an assigner and an oracle, driven together in any order, with faults and kills."""
 
 from __future__ import annotations
 
@@ -58,25 +58,25 @@ LIMITS = {
     "run_at": timedelta(minutes=15),
 }
 NUMBERS = st.sampled_from([0, 0, 0, 1, 1, *range(2, 8)])
-"""Most of the story is about one device, so that what Apple says of it meets."""
+"""Most rules use the same device, so that its records interact."""
 WILD = st.sampled_from(["2031-01-01T00:00:00Z", "1970-01-01T00:00:00Z", ""])
-"""Dates that cannot be right; "" is none."""
+"""Impossible dates; "" means no date."""
 
 
 class _KilledError(BaseException):
-    """The process is killed, as far as the code that runs can tell."""
+    """The process is killed, as far as the running code can see."""
 
 
 class OrderMachine(RuleBasedStateMachine):
-    """Apple's portal and what its lists and changes make of it, and a syncer.
+    """Apple's portal with its lists and changes, and a syncer.
 
     The oracle is ``owned``: what was done in the portal, without pages, cursors and events.
 
-    ``unclear`` are devices of which a sync of changes cannot know: Apple kept silent about them, leaves them
-    out (``hidden``), or they were deleted here. A complete full list settles them.
+    ``unclear`` are devices whose state a sync of changes cannot know: Apple sent nothing about them, left
+    them out (``hidden``), or they were deleted here. A complete full list settles them.
 
-    Whatever else Apple sends, of lists, changes, repeats and dates, in whatever order, a run that ends
-    without an error leaves what Apple has.
+    After a run without an error the store equals Apple, whatever lists, changes, repeats and dates Apple
+    sent, in whatever order.
     """
 
     def __init__(self, new_world: Callable[[], World]) -> None:
@@ -95,13 +95,13 @@ class OrderMachine(RuleBasedStateMachine):
     # In the portal
 
     @rule(numbers=st.sets(NUMBERS, min_size=1))
-    def assign_in_the_portal(self, numbers: set[int]) -> None:
+    def assign_in_portal(self, numbers: set[int]) -> None:
         serials = [self.serials[number] for number in sorted(numbers)]
         self.world.apple.assign("hq", serials)
         self.owned.update(serials)
 
     @rule(number=NUMBERS, announce=st.booleans())
-    def unassign_in_the_portal(self, number: int, announce: bool) -> None:
+    def unassign_in_portal(self, number: int, announce: bool) -> None:
         serial = self.serials[number]
         if serial in self.owned:
             self.world.apple.unassign([serial], announce=announce)
@@ -110,18 +110,18 @@ class OrderMachine(RuleBasedStateMachine):
             self.unclear |= set() if announce else {serial}
 
     @rule(number=NUMBERS)
-    def edit_in_the_portal(self, number: int) -> None:
+    def edit_in_portal(self, number: int) -> None:
         self.world.apple.edit_device(self.serials[number], asset_tag=f"{self.world.clock()}")
 
     @rule(number=NUMBERS)
-    def a_record_comes_again(self, number: int) -> None:
+    def repeat_record(self, number: int) -> None:
         serial = self.serials[number]
         if any(operation.serial_number == serial for operation in self.world.apple.server("hq").operations):
             self.world.apple.faults.repeat_records([serial], "hq")
 
     @rule(number=NUMBERS, which=st.integers(0, 30), date=st.one_of(st.none(), st.none(), WILD))
-    def an_old_record_comes_again(self, number: int, which: int, date: str | None) -> None:
-        """Any earlier one, with its own date or with another."""
+    def repeat_old_record(self, number: int, which: int, date: str | None) -> None:
+        """Repeat any earlier record, with its own date or another one."""
         operations = self.world.apple.server("hq").operations
         found = [one for one in operations if one.serial_number == self.serials[number]]
         if found:
@@ -129,19 +129,19 @@ class OrderMachine(RuleBasedStateMachine):
             operations.append(old if date is None else old._replace(op_date=date))
 
     @rule(number=NUMBERS, date=WILD, leaves=st.booleans())
-    def a_change_has_a_date_that_cannot_be_right(self, number: int, date: str, leaves: bool) -> None:
+    def send_change_with_impossible_date(self, number: int, date: str, leaves: bool) -> None:
         serial = self.serials[number]
         if serial not in self.owned:
             return
         if leaves:
-            self.unassign_in_the_portal(number, announce=True)
+            self.unassign_in_portal(number, announce=True)
         else:
-            self.edit_in_the_portal(number)
+            self.edit_in_portal(number)
         operations = self.world.apple.server("hq").operations
         operations[-1] = operations[-1]._replace(op_date=date)
 
     @rule(hours=st.sampled_from([0.25, 1, 24, 168]))
-    def time_passes(self, hours: float) -> None:
+    def advance_time(self, hours: float) -> None:
         self.world.later(hours=hours)
 
     # Here
@@ -160,7 +160,7 @@ class OrderMachine(RuleBasedStateMachine):
             assert self.world.state.running_since is None
             return
         if report.outcome is SyncOutcome.RELEASE_HELD:
-            # What came is here; what is gone without a word stays until it is forced.
+            # Announced devices are stored; devices removed without an event stay until the release is forced.
             assert self.owned - self.unclear <= set(self.world.listed())
             return
         if not report.is_complete:
@@ -177,10 +177,10 @@ class OrderMachine(RuleBasedStateMachine):
                 tag = self.world.apple.device(serial).get("asset_tag")
                 assert self.world.record(serial).device.asset_tag == tag
 
-    # What always holds
+    # Invariants
 
     @invariant()
-    def limits_are_kept(self) -> None:
+    def check_limits(self) -> None:
         for name, distance in LIMITS.items():
             starts, at = self.starts[name], getattr(self.world.state, name)
             if at is not None and at not in starts:
@@ -188,7 +188,7 @@ class OrderMachine(RuleBasedStateMachine):
             assert all(b - a >= distance for a, b in pairwise(starts)), name
 
     @invariant()
-    def the_events_tell_what_the_store_holds(self) -> None:
+    def events_match_the_store(self) -> None:
         events = self.world.store.events(limit=100_000)
         assert len({event.id for event in events}) == len(events)
         present: set[str] = set()
@@ -200,15 +200,15 @@ class OrderMachine(RuleBasedStateMachine):
         assert present == set(self.world.listed())
 
     @invariant()
-    def no_two_things_happen_in_one_second(self) -> None:
-        """What happens in one instant has no order that anybody could know."""
+    def separate_operations_by_a_second(self) -> None:
+        """Operations of the same second have no defined order."""
         self.world.later(seconds=1)
 
     def teardown(self) -> None:
         """Both sides are equal in the end."""
         self.in_step()
         assert set(self.world.listed()) == self.owned
-        self.the_events_tell_what_the_store_holds()
+        self.events_match_the_store()
 
     def in_step(self) -> None:
         for _ in range(2):
@@ -219,26 +219,26 @@ class OrderMachine(RuleBasedStateMachine):
 
 
 class FleetMachine(OrderMachine):
-    """With faults of each kind, an assigner, and kills."""
+    """Adds faults of each kind, an assigner, and kills."""
 
     @rule(numbers=st.sets(NUMBERS, max_size=3))
-    def the_changes_leave_devices_out(self, numbers: set[int]) -> None:
+    def hide_devices_from_changes(self, numbers: set[int]) -> None:
         hidden = {self.serials[number] for number in numbers}
         self.world.apple.faults.hide_from_sync(hidden, "hq")
-        # What was passed over may be missed for ever, also by who comes back to be shown.
+        # Skipped changes may be lost for good, even when the device is shown again.
         self.unclear |= self.hidden | hidden
         self.hidden = hidden
 
     @rule(endpoint=st.sampled_from(ENDPOINTS), names=st.lists(st.sampled_from(sorted(FAULTS)), max_size=5))
-    def something_will_fail(self, endpoint: str, names: list[str]) -> None:
+    def script_fault(self, endpoint: str, names: list[str]) -> None:
         self.world.apple.script(endpoint, *[FAULTS[name] for name in names])
 
     @rule(number=NUMBERS, result=st.sampled_from(["FAILED", "THROTTLED", "NEW", None]))
-    def a_device_will_fail(self, number: int, result: str | None) -> None:
+    def script_device_result(self, number: int, result: str | None) -> None:
         self.world.apple.faults.device_result([self.serials[number]], result)
 
     @rule(after=st.integers(1, 3), full=st.booleans())
-    def a_sync_is_killed(self, after: int, full: bool) -> None:
+    def kill_sync(self, after: int, full: bool) -> None:
         pages = iter(range(1, 100))
 
         def kill() -> None:
@@ -281,7 +281,7 @@ class FleetMachine(OrderMachine):
             self.picked.discard(serial)
 
     def teardown(self) -> None:
-        """Without faults everything comes right: both sides equal, every Mac with its profile."""
+        """Without further faults both sides become equal, and every Mac gets its profile."""
         for endpoint in ENDPOINTS:
             self.world.apple.script(endpoint)
         self.world.apple.faults.device_result(self.serials, None, times=0)
@@ -295,12 +295,14 @@ class FleetMachine(OrderMachine):
         assert all(status == "assigned" for status, _ in listed.values())
         individual = {one.profile_uuid for one in self.world.store.profiles("hq") if one.individual}
         assert all(listed[serial][1] in individual for serial in self.picked)
-        self.the_events_tell_what_the_store_holds()
+        self.events_match_the_store()
 
 
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("kind", [OrderMachine, FleetMachine])
-def test_any_order_of_anything_ends_well(new_world: Callable[[], World], kind: type[OrderMachine]) -> None:
+def test_any_order_of_operations_ends_with_both_sides_equal(
+    new_world: Callable[[], World], kind: type[OrderMachine]
+) -> None:
     class Machine(kind):  # type: ignore[valid-type, misc]
         def __init__(self) -> None:
             super().__init__(new_world)

@@ -12,7 +12,7 @@ from pyade.sync.subscription import Subscription
 
 
 class Outbox:
-    """Events and positions, as a store has them."""
+    """Events and positions, as in a store."""
 
     def __init__(self, count: int = 0) -> None:
         self.kept: list[Event] = []
@@ -51,7 +51,7 @@ class Crash(BaseException):
     """The process dies."""
 
 
-def test_every_event_arrives_once_and_in_order_over_several_deliveries() -> None:
+def test_each_event_is_delivered_once_in_order_over_several_deliveries() -> None:
     outbox, seen = Outbox(250), list[Event]()
     subscription = Subscription(outbox, "audit", seen.append)
     assert subscription.deliver() == 250
@@ -68,7 +68,7 @@ def test_subscribers_do_not_share_their_position() -> None:
     assert one == other == outbox.kept
 
 
-def test_an_event_whose_handler_failed_comes_again_first() -> None:
+def test_event_whose_handler_failed_is_delivered_again_first() -> None:
     outbox, seen = Outbox(150), list[str]()
 
     def handle(event: Event) -> None:
@@ -84,7 +84,7 @@ def test_an_event_whose_handler_failed_comes_again_first() -> None:
     assert seen == [event.id for event in outbox.kept]
 
 
-def test_a_failure_of_the_first_event_moves_nothing() -> None:
+def test_failure_of_the_first_event_keeps_the_position() -> None:
     outbox = Outbox(1)
 
     def fail(event: Event) -> None:
@@ -95,15 +95,15 @@ def test_a_failure_of_the_first_event_moves_nothing() -> None:
     assert outbox.positions == {"audit": ""}
 
 
-def test_a_crash_before_the_position_is_saved_loses_none() -> None:
-    class Dying(Outbox):
+def test_crash_before_the_position_is_saved_loses_no_event() -> None:
+    class CrashingOutbox(Outbox):
         def save_position(self, subscriber: str, after: str) -> None:
             if self.saves == 2:
                 self.saves += 1
                 raise Crash
             super().save_position(subscriber, after)
 
-    outbox, seen = Dying(250), list[Event]()
+    outbox, seen = CrashingOutbox(250), list[Event]()
     with pytest.raises(Crash):
         Subscription(outbox, "audit", seen.append).deliver()
     Subscription(outbox, "audit", seen.append).deliver()
@@ -111,5 +111,5 @@ def test_a_crash_before_the_position_is_saved_loses_none() -> None:
     assert len(seen) <= 250 + 100
 
 
-def test_a_subscription_shows_its_name() -> None:
+def test_subscription_shows_its_name() -> None:
     assert repr(Subscription(Outbox(), "audit", print)) == "Subscription('audit')"

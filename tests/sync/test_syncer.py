@@ -30,7 +30,7 @@ FETCH, SYNC = "POST /server/devices", "POST /devices/sync"
 
 
 @pytest.mark.lesson(2)
-def test_the_first_sync_brings_the_whole_fleet(world: World) -> None:
+def test_first_sync_stores_the_whole_fleet(world: World) -> None:
     """2,500 Macs in three pages, then the changes, in one run."""
     world.apple.add_devices(2_500, server="hq")
     report = world.sync()
@@ -52,13 +52,13 @@ def test_the_first_sync_brings_the_whole_fleet(world: World) -> None:
     assert (state.last_error, state.succeeded_at) == ("", world.clock())
 
 
-def test_an_empty_server_is_in_step_after_one_run(world: World) -> None:
+def test_empty_server_is_caught_up_after_one_run(world: World) -> None:
     report = world.sync()
     assert report.is_complete
     assert report.changes.added == 0
 
 
-def test_the_changes_follow_later(world: World) -> None:
+def test_later_syncs_read_the_changes(world: World) -> None:
     first, second, third = world.apple.add_devices(3, server="hq")
     world.sync()
     world.later(minutes=20)
@@ -76,7 +76,7 @@ def test_the_changes_follow_later(world: World) -> None:
     assert world.requests(FETCH) == 1
 
 
-def test_too_early_is_a_report_and_no_request(world: World) -> None:
+def test_sync_within_the_cooldown_reports_and_sends_nothing(world: World) -> None:
     world.sync()
     started = world.clock()
     world.apple.clear_requests()
@@ -98,7 +98,7 @@ def test_too_early_is_a_report_and_no_request(world: World) -> None:
     assert world.state.run_at == started
 
 
-def test_a_run_under_way_is_reported_with_its_worker(world: World) -> None:
+def test_run_in_progress_is_reported_with_its_worker(world: World) -> None:
     since = world.clock()
     lease = world.store.acquire_lease("hq", "another worker")
     world.store.save_sync_state(
@@ -112,8 +112,8 @@ def test_a_run_under_way_is_reported_with_its_worker(world: World) -> None:
 
 
 @pytest.mark.lesson(5)
-def test_a_full_sync_releases_what_apple_no_longer_lists(world: World) -> None:
-    """Changes that Apple's sync never mentioned are found, and reported as such."""
+def test_full_sync_releases_devices_that_apple_no_longer_lists(world: World) -> None:
+    """Changes that Apple's sync never announced are found and reported."""
     kept, gone = world.apple.add_devices(2, server="hq")
     world.sync()
     world.later(days=7)
@@ -132,7 +132,7 @@ def test_a_full_sync_releases_what_apple_no_longer_lists(world: World) -> None:
     ("fault", "word"), [("expire_cursors", "expired"), ("forget_cursors", "not recognised")]
 )
 @pytest.mark.lesson(8)
-def test_a_lost_cursor_leads_to_a_recovery(world: World, fault: str, word: str) -> None:
+def test_lost_cursor_starts_a_recovery(world: World, fault: str, word: str) -> None:
     """The full list is fetched in the same run, flagged, and does not count as the weekly one."""
     kept, gone = world.apple.add_devices(2, server="hq")
     world.sync()
@@ -149,8 +149,8 @@ def test_a_lost_cursor_leads_to_a_recovery(world: World, fault: str, word: str) 
     assert world.sync(full=True).allowed_at == full_sync_at + timedelta(days=7) if full_sync_at else False
 
 
-def test_a_second_recovery_waits_a_day(world: World) -> None:
-    """The run ends without an error, says when it goes on, and sends nothing before."""
+def test_second_recovery_waits_a_day(world: World) -> None:
+    """The run ends without an error, reports its next time, and sends nothing before."""
     world.apple.add_devices(2, server="hq")
     world.sync()
     world.later(hours=1)
@@ -170,8 +170,8 @@ def test_a_second_recovery_waits_a_day(world: World) -> None:
     assert world.sync().action is SyncAction.RECOVERY
 
 
-def test_a_recovery_that_loses_its_cursor_waits_for_the_next_one(world: World) -> None:
-    """Half a list is not resumed without its cursor, and a new one is not begun before its time."""
+def test_recovery_that_loses_its_cursor_waits_for_the_next_recovery(world: World) -> None:
+    """Half a list is not resumed without its cursor, and no new one begins before its time."""
     world.page_size(10)
     world.apple.add_devices(25, server="hq")
     world.sync()
@@ -186,7 +186,7 @@ def test_a_recovery_that_loses_its_cursor_waits_for_the_next_one(world: World) -
     assert (waiting.action, waiting.allowed_at) == (SyncAction.WAIT, recovered_at + timedelta(hours=24))
 
 
-def test_a_new_list_may_go_through_the_cursors_of_the_lost_changes(world: World) -> None:
+def test_new_list_may_use_cursors_of_the_lost_changes(world: World) -> None:
     world.apple.add_devices(1, server="hq")
     world.sync()
     page: dict[str, object] = {"devices": [], "cursor": world.state.cursor, "more_to_follow": True}
@@ -196,7 +196,7 @@ def test_a_new_list_may_go_through_the_cursors_of_the_lost_changes(world: World)
 
 
 @pytest.mark.lesson(8)
-def test_a_cursor_that_is_lost_for_ever_ends_the_run(world: World) -> None:
+def test_cursor_that_is_always_refused_ends_the_run(world: World) -> None:
     """One full list per run, even if Apple refuses its cursors, too."""
     world.apple.add_devices(2, server="hq")
     world.sync()
@@ -209,7 +209,7 @@ def test_a_cursor_that_is_lost_for_ever_ends_the_run(world: World) -> None:
 
 
 @pytest.mark.lesson(1)
-def test_a_repeated_cursor_stops_the_run_and_keeps_the_data(world: World) -> None:
+def test_repeated_cursor_stops_the_run_and_keeps_the_data(world: World) -> None:
     """Apple is asked once more in the next run, not in a loop."""
     world.page_size(10)
     world.apple.add_devices(15, server="hq")
@@ -228,7 +228,7 @@ def test_a_repeated_cursor_stops_the_run_and_keeps_the_data(world: World) -> Non
 
 
 @pytest.mark.lesson(1)
-def test_a_cursor_that_is_repeated_in_every_run_counts_as_lost(world: World) -> None:
+def test_cursor_repeated_in_every_run_counts_as_lost(world: World) -> None:
     world.apple.add_devices(1, server="hq")
     world.sync()
     world.apple.script(SYNC, *[Fault.repeated_cursor()] * 3)
@@ -241,8 +241,8 @@ def test_a_cursor_that_is_repeated_in_every_run_counts_as_lost(world: World) -> 
     assert world.state.repeats == 0
 
 
-def test_cursors_that_alternate_in_every_run_count_as_lost(world: World) -> None:
-    """A page with another cursor in between is no way out: the run ended without catching up all the same."""
+def test_cursors_alternating_in_every_run_count_as_lost(world: World) -> None:
+    """Another cursor in between does not reset the count: the run still ended without catching up."""
     world.apple.add_devices(1, server="hq")
     world.sync()
     endings = []
@@ -256,8 +256,8 @@ def test_cursors_that_alternate_in_every_run_count_as_lost(world: World) -> None
     assert "repeated its cursor in 3 runs" in report.reason
 
 
-def test_only_repetitions_in_a_row_count(world: World) -> None:
-    """A run that ended otherwise begins the count anew, and so does the end of a full list."""
+def test_only_consecutive_repetitions_count(world: World) -> None:
+    """A run with another outcome resets the count, and so does the end of a full list."""
     world.policy = SyncPolicy(max_pages_per_run=1)
     world.sync()
     world.store.save_sync_state("hq", attrs.evolve(world.state, repeats=2))
@@ -274,7 +274,7 @@ def test_only_repetitions_in_a_row_count(world: World) -> None:
     assert world.state.repeats == 1
 
 
-def test_a_fetch_cursor_that_is_exhausted_leads_to_the_changes(world: World) -> None:
+def test_exhausted_fetch_cursor_continues_with_the_changes(world: World) -> None:
     """Nothing is released, since the last page was never seen."""
     world.page_size(10)
     world.apple.add_devices(15, server="hq")
@@ -290,14 +290,14 @@ def test_a_fetch_cursor_that_is_exhausted_leads_to_the_changes(world: World) -> 
     assert (world.state.phase, world.state.listing_since) == (SyncPhase.SYNC, None)
 
 
-def test_a_list_that_is_exhausted_before_it_began_is_an_error(world: World) -> None:
+def test_list_exhausted_before_its_first_page_is_an_error(world: World) -> None:
     world.apple.script(FETCH, Fault.refused("EXHAUSTED_CURSOR"))
     with pytest.raises(ExhaustedCursorError):
         world.sync()
     assert world.requests(FETCH) == 1
 
 
-def test_an_exhausted_sync_cursor_means_nothing_new(world: World) -> None:
+def test_exhausted_sync_cursor_means_no_changes(world: World) -> None:
     world.sync()
     cursor = world.state.cursor
     world.store.save_sync_state("hq", attrs.evolve(world.state, repeats=2))
@@ -308,7 +308,7 @@ def test_an_exhausted_sync_cursor_means_nothing_new(world: World) -> None:
     assert "nothing new" in str(report)
 
 
-def test_an_error_on_page_three_keeps_two_pages_and_the_next_run_goes_on(world: World) -> None:
+def test_error_on_page_three_keeps_two_pages_and_the_next_run_continues(world: World) -> None:
     world.page_size(10)
     world.apple.add_devices(45, server="hq")
     world.apple.script(FETCH, None, None, *[Fault.server_error()] * 4)
@@ -328,8 +328,8 @@ def test_an_error_on_page_three_keeps_two_pages_and_the_next_run_goes_on(world: 
     assert world.state.last_error == ""
 
 
-def test_a_list_without_a_first_page_begins_when_it_is_asked_again(world: World) -> None:
-    """What was assigned and removed in between must not be taken for older than the list."""
+def test_list_without_a_first_page_begins_with_the_next_request(world: World) -> None:
+    """Devices assigned and removed in between must not be treated as older than the list."""
     world.apple.script(FETCH, *[Fault.dropped(effect=False)] * 4)
     with pytest.raises(TransportError):
         world.sync()
@@ -341,8 +341,8 @@ def test_a_list_without_a_first_page_begins_when_it_is_asked_again(world: World)
     assert world.listed() == world.at_apple()
 
 
-def test_a_list_is_as_old_as_the_request_that_began_it(world: World, profile: EnrollmentProfile) -> None:
-    """A list that could not begin for an hour shows what happened meanwhile, also after our assignment."""
+def test_list_is_as_old_as_its_first_request(world: World, profile: EnrollmentProfile) -> None:
+    """A list that could not begin for an hour includes what happened meanwhile, also after an assignment."""
     (serial,) = world.apple.add_devices(1, server="hq")
     world.sync()
     world.later(days=7)
@@ -357,10 +357,10 @@ def test_a_list_is_as_old_as_the_request_that_began_it(world: World, profile: En
     assert world.listed()[serial][0] == "removed"
 
 
-def test_a_list_that_goes_on_does_not_undo_what_came_after_its_start(
+def test_later_pages_of_a_list_do_not_undo_changes_after_its_start(
     world: World, profile: EnrollmentProfile
 ) -> None:
-    """Its later pages show devices as they were when it began."""
+    """They show devices as they were when the list began."""
     world.page_size(1)
     world.apple.add_devices(3, server="hq")
     world.sync()
@@ -376,7 +376,7 @@ def test_a_list_that_goes_on_does_not_undo_what_came_after_its_start(
     assert {status for status, _ in assigned.values()} == {"assigned"}
 
 
-def test_terms_that_were_not_accepted_come_back_as_their_own_error(world: World) -> None:
+def test_unaccepted_terms_are_a_typed_error(world: World) -> None:
     world.apple.faults.change_terms()
     with pytest.raises(TermsError):
         world.sync()
@@ -385,8 +385,8 @@ def test_terms_that_were_not_accepted_come_back_as_their_own_error(world: World)
     assert world.later(minutes=15).sync().is_complete
 
 
-def test_a_run_ends_at_the_first_page_boundary_after_its_time(world: World) -> None:
-    """The next run continues at once, without a cooldown and as the same full sync."""
+def test_run_ends_at_the_first_page_after_its_time_limit(world: World) -> None:
+    """The next run continues immediately, without a cooldown and as the same full sync."""
     world.page_size(10)
     world.apple.add_devices(35, server="hq")
     world.on_page = lambda: world.clock.advance(minutes=7.5)
@@ -406,7 +406,7 @@ def test_a_run_ends_at_the_first_page_boundary_after_its_time(world: World) -> N
     assert world.listed() == world.at_apple()
 
 
-def test_a_continuation_that_fails_is_continued_after_the_cooldown(world: World) -> None:
+def test_failed_continuation_is_continued_after_the_cooldown(world: World) -> None:
     world.page_size(10)
     world.apple.add_devices(35, server="hq")
     world.on_page = lambda: world.clock.advance(minutes=20)
@@ -419,7 +419,7 @@ def test_a_continuation_that_fails_is_continued_after_the_cooldown(world: World)
 
 @pytest.mark.lesson(1)
 def test_pages_per_run_are_bounded(world: World) -> None:
-    """A page that leads on also ends a row of repeated cursors."""
+    """A page with a new cursor also resets the count of repeated cursors."""
     world.page_size(10)
     world.policy = SyncPolicy(max_pages_per_run=1)
     world.apple.add_devices(25, server="hq")
@@ -434,8 +434,8 @@ def test_pages_per_run_are_bounded(world: World) -> None:
     assert world.listed() == world.at_apple()
 
 
-def test_an_empty_page_is_not_the_last_one(world: World) -> None:
-    """Only ``more_to_follow`` says where a list ends: nothing is released in the middle of it."""
+def test_empty_page_does_not_end_a_list(world: World) -> None:
+    """Only ``more_to_follow`` ends a list: nothing is released in the middle of one."""
     world.page_size(10)
     world.apple.add_devices(15, server="hq")
     world.sync()
@@ -448,7 +448,7 @@ def test_an_empty_page_is_not_the_last_one(world: World) -> None:
 
 
 @pytest.mark.lesson(10)
-def test_the_same_page_twice_changes_nothing(world: World) -> None:
+def test_repeated_page_changes_nothing(world: World) -> None:
     first, second = world.apple.add_devices(2, server="hq")
     world.sync()
     world.later(minutes=20)
@@ -460,7 +460,7 @@ def test_the_same_page_twice_changes_nothing(world: World) -> None:
     assert world.listed().keys() == {second}
 
 
-def test_a_clock_that_was_moved_back_is_repaired(world: World) -> None:
+def test_stored_times_in_the_future_are_corrected(world: World) -> None:
     world.later(days=300).sync()
     world.clock.advance(days=-300)
     assert world.sync().action is SyncAction.WAIT
@@ -485,13 +485,13 @@ def test_nul_characters_are_replaced_and_reported(world: World) -> None:
     assert list(world.listed()) == ["C\ufffd"]
 
 
-def test_a_token_must_be_in_the_store(world: World) -> None:
+def test_token_must_be_in_the_store(world: World) -> None:
     world.store.remove_token("hq", now=world.clock())
     with pytest.raises(UnknownTokenError):
         world.sync()
 
 
-def test_a_report_reads_like_one(world: World) -> None:
+def test_text_of_a_report(world: World) -> None:
     world.apple.add_devices(1_200, server="hq")
     assert str(world.sync()).splitlines() == [
         "hq: full sync (the first sync is a full one)",

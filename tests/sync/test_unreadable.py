@@ -1,4 +1,4 @@
-"""Records of Apple's that cannot be read: counted, and never taken for devices that are gone."""
+"""Apple's records that cannot be read are counted, and never taken for released devices."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def record(serial: str) -> bytes:
     return b'{"serial_number": "%s", "profile_status": "empty"}' % serial.encode()
 
 
-def a_week_later(world: World, devices: int = 3) -> list[str]:
-    """Bring devices in and let a full list be due; changes come from a cursor that the fake knows not."""
+def start_full_list_with(world: World, devices: int = 3) -> list[str]:
+    """Add devices and let a full list be due; changes come from a cursor that the fake does not know."""
     serials = list(world.apple.add_devices(devices, server="hq"))
     assert world.sync().is_complete
     world.later(days=7)
@@ -43,8 +43,8 @@ def a_week_later(world: World, devices: int = 3) -> list[str]:
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_a_device_whose_record_cannot_be_read_is_not_released(world: World, broken: bytes) -> None:
-    first, second, third = a_week_later(world)
+def test_device_with_an_unreadable_record_is_not_released(world: World, broken: bytes) -> None:
+    first, second, third = start_full_list_with(world)
     world.apple.script(FETCH, page(record(first), broken % second.encode(), record(third)))
     report = world.sync(full=True)
     assert (report.action, report.outcome) == (SyncAction.FULL, SyncOutcome.CAUGHT_UP)
@@ -54,14 +54,14 @@ def test_a_device_whose_record_cannot_be_read_is_not_released(world: World, brok
         "1 device may be among the records of Apple's list that could not be read: none was released",
         "1 record could not be read: left out",
     )
-    # The changes are followed at once, and the place of the list is not kept.
+    # The changes are read immediately, and the position in the list is not kept.
     assert world.requests(SYNC) > 0
     assert (world.state.phase, world.state.cursor) == (SyncPhase.SYNC, "after")
     assert (world.state.listing_since, world.state.unreadable) == (None, 0)
 
 
-def test_the_next_list_that_can_be_read_releases(world: World) -> None:
-    first, second, third = a_week_later(world)
+def test_next_readable_list_releases(world: World) -> None:
+    first, second, third = start_full_list_with(world)
     world.apple.script(FETCH, page(record(first), BROKEN[0] % second.encode()))
     assert world.sync(full=True).held_back == 2
     world.later(days=7)
@@ -73,17 +73,17 @@ def test_the_next_list_that_can_be_read_releases(world: World) -> None:
     assert world.record(third).is_released
 
 
-def test_a_person_may_force_the_release(world: World) -> None:
-    first, second, third = a_week_later(world)
+def test_administrator_may_force_the_release(world: World) -> None:
+    first, second, third = start_full_list_with(world)
     world.apple.script(FETCH, page(record(first), BROKEN[0] % b"?", record(second)))
     report = world.sync(full=True, force=True)
     assert (report.unreadable, report.changes.released) == (1, 1)
     assert world.record(third).is_released
 
 
-def test_a_list_that_is_continued_remembers_what_it_could_not_read(world: World) -> None:
-    """The broken record was on a page of a run before, perhaps of another worker."""
-    first, second, _ = a_week_later(world)
+def test_continued_list_remembers_unreadable_records(world: World) -> None:
+    """The broken record was on a page of an earlier run, perhaps of another worker."""
+    first, second, _ = start_full_list_with(world)
     world.policy = SyncPolicy(max_pages_per_run=1)
     world.apple.script(FETCH, page(BROKEN[0] % b"?", record(first), cursor=b"p2", more=b"true"))
     assert world.sync(full=True).outcome is SyncOutcome.PAGE_LIMIT
@@ -94,18 +94,18 @@ def test_a_list_that_is_continued_remembers_what_it_could_not_read(world: World)
     assert len(world.listed()) == 3
 
 
-def test_many_that_may_be_among_them_do_not_hold_the_changes_up(world: World) -> None:
-    """More than a list may release unforced: one broken record would else stop every run."""
-    serials = a_week_later(world, devices=100)
+def test_many_missing_devices_do_not_stop_the_changes(world: World) -> None:
+    """More than a list may release unforced: otherwise one broken record would stop every run."""
+    serials = start_full_list_with(world, devices=100)
     world.apple.script(FETCH, page(BROKEN[0] % b"?", *map(record, serials[:50])))
     report = world.sync(full=True)
     assert (report.outcome, report.held_back, report.changes.released) == (SyncOutcome.CAUGHT_UP, 50, 0)
     assert len(world.listed()) == 100
 
 
-def test_a_new_list_starts_to_count_anew(new_world: Callable[[], World]) -> None:
+def test_new_list_resets_the_count(new_world: Callable[[], World]) -> None:
     world = new_world()
-    first, *_ = a_week_later(world)
+    first, *_ = start_full_list_with(world)
     world.policy = SyncPolicy(max_pages_per_run=1)
     world.apple.script(FETCH, page(BROKEN[0] % b"?", cursor=b"p2", more=b"true"))
     world.sync(full=True)
@@ -116,7 +116,7 @@ def test_a_new_list_starts_to_count_anew(new_world: Callable[[], World]) -> None
     assert report.changes.released == 2
 
 
-def test_a_change_that_cannot_be_read_is_counted_and_releases_nothing(world: World) -> None:
+def test_unreadable_change_is_counted_and_releases_nothing(world: World) -> None:
     serials = set(world.apple.add_devices(2, server="hq"))
     world.sync()
     world.apple.script(SYNC, page(BROKEN[0] % b"?", cursor=b"after"))

@@ -1,4 +1,4 @@
-"""A client by hand: nothing here comes from pyade.apple, so that the fake has an independent counterpart."""
+"""A hand-written client without code from pyade.apple, so that the fake has an independent counterpart."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _nonces = count(1)
 
 @pytest.fixture(autouse=True)
 def _without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let plain clients reach loopback on a machine whose proxies stand in environment variables."""
+    """Let plain clients reach loopback on a machine whose environment names proxies."""
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -107,14 +107,14 @@ def get_session(http: httpx.Client, sign: Callable[..., str]) -> Callable[..., h
 def open_session(apple: FakeApple, get_session: Callable[..., httpx.Response]) -> Callable[..., str]:
     """Return a new session value of a server."""
 
-    def open_one(server: Server | str | None = None) -> str:
+    def new_session(server: Server | str | None = None) -> str:
         answer = get_session(apple.token(server))
         assert answer.status_code == 200, answer.text
         value = answer.json()["auth_session_token"]
         assert isinstance(value, str)
         return value
 
-    return open_one
+    return new_session
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def pages(call: Callable[..., httpx.Response]) -> Callable[..., list[dict[str, A
 def define(call: Callable[..., httpx.Response]) -> Callable[..., str]:
     """Define a profile and return its id."""
 
-    def define_one(server: Server | str | None = None, **keys: Any) -> str:
+    def new_profile(server: Server | str | None = None, **keys: Any) -> str:
         profile = {"profile_name": "Standard", "url": "https://mdm.example/enroll", **keys}
         answer = call("POST", "/profile", profile, server=server)
         assert answer.status_code == 200, answer.text
@@ -175,4 +175,4 @@ def define(call: Callable[..., httpx.Response]) -> Callable[..., str]:
         assert isinstance(value, str)
         return value
 
-    return define_one
+    return new_profile

@@ -9,7 +9,7 @@ import pytest
 from pyade.testing import FrozenClock
 
 
-def test_it_stands_still_until_it_is_advanced() -> None:
+def test_frozen_clock_changes_only_when_advanced() -> None:
     clock = FrozenClock(datetime(2025, 6, 1, 12, tzinfo=timezone(timedelta(hours=2))))
     assert clock() == clock() == datetime(2025, 6, 1, 10, tzinfo=UTC)
     assert clock().tzinfo is UTC
@@ -20,7 +20,7 @@ def test_it_stands_still_until_it_is_advanced() -> None:
 
 
 @pytest.mark.anyio
-async def test_its_sleep_advances_at_once_and_is_noted() -> None:
+async def test_sleep_advances_the_clock_immediately_and_is_recorded() -> None:
     clock = FrozenClock()
     clock.sleep(90)
     await clock.sleep_async(0.5)
@@ -28,6 +28,6 @@ async def test_its_sleep_advances_at_once_and_is_noted() -> None:
     assert clock.sleeps == [90, 0.5]
 
 
-def test_a_start_without_time_zone_is_refused() -> None:
+def test_start_without_time_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="time zone"):
         FrozenClock(datetime(2025, 1, 1))  # noqa: DTZ001

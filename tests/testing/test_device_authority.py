@@ -1,4 +1,4 @@
-"""The stand-in authority and its devices, with openssl as the second opinion."""
+"""The stand-in authority and its devices, verified by openssl."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def openssl(*arguments: str | Path, given: bytes = b"") -> bytes:
 def verified_by_openssl(message: bytes, authority: DeviceAuthority, folder: Path) -> bytes:
     anchor = folder / "ca.pem"
     anchor.write_bytes(authority.certificate.public_bytes(Encoding.PEM))
-    # Neither the dates nor the key sizes of devices please openssl.
+    # Openssl accepts neither the dates nor the key sizes of devices.
     lenient = ("-purpose", "any", "-no_check_time", "-auth_level", "0")
     return openssl("cms", "-verify", "-binary", "-inform", "DER", "-CAfile", anchor, *lenient, given=message)
 
@@ -99,7 +99,7 @@ def test_a_mac_signs_in_the_observed_form(identity: DeviceIdentity) -> None:
     assert shown.count("d.certificate:") == 2
 
 
-def test_the_other_forms_differ_where_they_say(identity: DeviceIdentity) -> None:
+def test_other_forms_differ_as_documented(identity: DeviceIdentity) -> None:
     ipad, modern = (identity.sign(CONTENT, form=form) for form in (CmsForm.IPAD, CmsForm.MODERN))
     assert ipad.startswith(b"\x30\x80")
     assert modern.startswith(b"\x30\x82")
@@ -112,7 +112,9 @@ def test_the_other_forms_differ_where_they_say(identity: DeviceIdentity) -> None
     assert openssl("cms", "-cmsout", "-print", "-inform", "DER", given=alone).count(b"d.certificate:") == 1
 
 
-def test_an_identity_looks_like_a_genuine_one(authority: DeviceAuthority, identity: DeviceIdentity) -> None:
+def test_identity_has_the_fields_of_a_genuine_one(
+    authority: DeviceAuthority, identity: DeviceIdentity
+) -> None:
     leaf = identity.certificate
     key = leaf.public_key()
     assert isinstance(key, rsa.RSAPublicKey)
@@ -143,12 +145,12 @@ def test_identities_differ_and_their_keys_are_not_shown(authority: DeviceAuthori
     assert "private" not in repr(one) + repr(authority)
 
 
-def test_an_identity_is_valid_from_now_where_no_time_is_given(authority: DeviceAuthority) -> None:
+def test_identity_without_a_time_is_valid_from_now(authority: DeviceAuthority) -> None:
     leaf = authority.issue().certificate
     assert leaf.not_valid_before_utc <= datetime.now(UTC) < leaf.not_valid_after_utc
 
 
-def test_an_authority_is_trusted_alone(authority: DeviceAuthority) -> None:
+def test_trust_contains_only_its_authority(authority: DeviceAuthority) -> None:
     assert authority.trust.anchors == (authority.certificate,)
     assert (
         DeviceAuthority.generate(common_name="Contoso CA").certificate.subject

@@ -22,7 +22,7 @@ ESCROW_KEY = "6ab40d5eabe7218ec04182f461005600c7e3426bddd82cdb405bde9a1e0014b5"
 
 
 class TestDisown:
-    def test_a_disowned_device_leaves_the_organization_for_ever(
+    def test_disowned_device_leaves_the_organization_permanently(
         self, apple: FakeApple, server: Server, call: Send
     ) -> None:
         gone, stays = apple.add_devices(2, server=server)
@@ -44,7 +44,7 @@ class TestDisown:
         with pytest.raises(PortalError, match="cannot be undone"):
             apple.add_devices(serials=[gone], server=server)
 
-    def test_a_device_of_another_server_is_not_touched(
+    def test_device_of_another_server_is_unchanged(
         self, apple: FakeApple, server: Server, call: Send
     ) -> None:
         (theirs,) = apple.add_devices(1, server=apple.add_server("branch"))
@@ -52,13 +52,15 @@ class TestDisown:
         assert answer.json()["devices"] == {theirs: "NOT_ACCESSIBLE"}
         assert theirs in apple.devices
 
-    def test_throttling_does_not_apply(self, apple: FakeApple, server: Server, call: Send) -> None:
+    def test_throttling_does_not_apply_to_disown(self, apple: FakeApple, server: Server, call: Send) -> None:
         (serial,) = apple.add_devices(1, server=server)
         apple.settings.throttle_changes = 0
         assert call("POST", "/devices/disown", {"devices": [serial]}).json()["devices"] == {serial: "SUCCESS"}
 
     @pytest.mark.parametrize("body", [{}, {"devices": []}])
-    def test_without_devices_it_is_refused(self, server: Server, call: Send, body: dict[str, Any]) -> None:
+    def test_disown_without_devices_is_refused(
+        self, server: Server, call: Send, body: dict[str, Any]
+    ) -> None:
         answer = call("POST", "/devices/disown", body)
         assert (answer.status_code, answer.text) == (400, "DEVICE_ID_REQUIRED")
 
@@ -72,9 +74,7 @@ class TestDisown:
         assert (refused.status_code, refused.text) == (403, "ACCESS_DENIED")
         assert serial in apple.devices
 
-    def test_the_result_of_a_device_can_be_decided(
-        self, apple: FakeApple, server: Server, call: Send
-    ) -> None:
+    def test_result_of_a_device_can_be_set(self, apple: FakeApple, server: Server, call: Send) -> None:
         silent, odd = apple.add_devices(2, server=server)
         apple.faults.device_result([silent], None)
         apple.faults.device_result([odd], "NEW_RESULT")
@@ -84,9 +84,7 @@ class TestDisown:
 
 
 class TestLock:
-    def test_the_code_of_the_hash_unlocks_and_no_other(
-        self, apple: FakeApple, server: Server, call: Send
-    ) -> None:
+    def test_only_the_code_of_the_hash_unlocks(self, apple: FakeApple, server: Server, call: Send) -> None:
         (serial,) = apple.add_devices(1, server=server)
         body = {"device": serial, "escrow_key": ESCROW_KEY.upper(), "lost_message": "Call 555"}
         answer = call("POST", LOCK, body)
@@ -100,10 +98,10 @@ class TestLock:
         assert call("POST", LOCK, {"device": serial}).json()["response_status"] == "SUCCESS"
         assert not apple.unlock(serial, CODE), "bound to a person"
 
-    def test_the_hash_of_any_code_is_the_one_of_its_raw_bytes(
+    def test_hash_of_any_code_is_the_hash_of_its_raw_bytes(
         self, apple: FakeApple, server: Server, call: Send
     ) -> None:
-        """A writer of its own: the bits as text, five at a time."""
+        """An independent encoder: the bits as text, five at a time."""
         symbols = "0123456789ACDEFGHJKLMNPQRTUVWXYZ"
         for serial in apple.add_devices(5, server=server):
             raw = random.Random(serial).randbytes(16)
@@ -113,7 +111,7 @@ class TestLock:
             call("POST", LOCK, {"device": serial, "escrow_key": escrow_key})
             assert apple.unlock(serial, code)
 
-    def test_what_cannot_be_locked_says_why(self, apple: FakeApple, server: Server, call: Send) -> None:
+    def test_failed_lock_returns_its_reason(self, apple: FakeApple, server: Server, call: Send) -> None:
         (television,) = apple.add_devices(1, server=server, family="AppleTV")
         (mac,) = apple.add_devices(1, server=server)
 
@@ -145,7 +143,7 @@ class TestLock:
         answer = call("POST", LOCK, body)
         assert (answer.status_code, answer.text) == (400, code)
 
-    def test_empty_texts_are_no_values_as_a_released_client_sends_them(
+    def test_empty_texts_count_as_missing_as_a_released_client_sends_them(
         self, apple: FakeApple, server: Server, call: Send
     ) -> None:
         (serial,) = apple.add_devices(1, server=server)
@@ -155,7 +153,7 @@ class TestLock:
         assert lock is not None
         assert (lock.escrow_key, lock.person) == (None, server.admin_id)
 
-    def test_the_hash_shows_nowhere(self, apple: FakeApple, server: Server, call: Send) -> None:
+    def test_hash_is_not_shown(self, apple: FakeApple, server: Server, call: Send) -> None:
         (serial,) = apple.add_devices(1, server=server)
         call("POST", LOCK, {"device": serial, "escrow_key": ESCROW_KEY})
         assert ESCROW_KEY not in repr((apple.devices[serial], apple.requests))
@@ -181,7 +179,7 @@ class TestBetaTokens:
 
 
 class TestAccountDrivenEnrollment:
-    def test_it_is_set_read_and_removed(self, server: Server, call: Send, clock: FrozenClock) -> None:
+    def test_profile_is_set_read_and_removed(self, server: Server, call: Send, clock: FrozenClock) -> None:
         url = "https://mdm.example.com/discovery"
         assert (call("GET", DISCOVERY).status_code, call("GET", DISCOVERY).text) == (404, "NOT_FOUND")
         stored = call("POST", DISCOVERY, {"mdm_service_discovery_url": url})
@@ -212,7 +210,7 @@ class TestAccountDrivenEnrollment:
         answer = call("POST", DISCOVERY, body)
         assert (answer.status_code, answer.text) == (400, code)
 
-    def test_not_every_organization_may_have_one(self, server: Server, call: Send) -> None:
+    def test_organization_without_the_right_is_refused(self, server: Server, call: Send) -> None:
         server.organization.allows_account_driven_enrollment = False
         for method in ("GET", "POST", "DELETE"):
             answer = call(method, DISCOVERY, {"mdm_service_discovery_url": "https://x.example"})

@@ -1,4 +1,4 @@
-"""The fake of the API, asked by hand: only the account that it hands out is of pyade.apple."""
+"""The fake of the API, with hand-written requests: only its account object comes from pyade.apple."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def assertion(account: ApiAccount, clock: FrozenClock) -> Callable[..., str]:
             **changes,
         }
         head = {"alg": "ES256", "kid": account.key_id, **(header or {})}
-        said = {key: value for key, value in claims.items() if value is not None}
-        signed = ".".join(base64url(json.dumps(part).encode()) for part in (head, said))
+        present = {key: value for key, value in claims.items() if value is not None}
+        signed = ".".join(base64url(json.dumps(part).encode()) for part in (head, present))
         signature = account.private_key.sign(signed.encode(), ec.ECDSA(hashes.SHA256()))
         r, s = decode_dss_signature(signature)
         raw = signature if der else r.to_bytes(32, "big") + s.to_bytes(32, "big")
@@ -93,7 +93,7 @@ def bearer(ask: Callable[..., httpx.Response]) -> dict[str, str]:
 
 
 class TestTokenEndpoint:
-    def test_a_good_request_gets_an_access_token_on_both_paths(
+    def test_valid_request_gets_an_access_token_on_both_paths(
         self, ask: Callable[..., httpx.Response]
     ) -> None:
         for url in (TOKEN_URL, AUDIENCE):
@@ -135,17 +135,17 @@ class TestTokenEndpoint:
             {"iat": 1735689600 + 600, "exp": 1735689600 + 900},
         ],
     )
-    def test_a_bad_assertion_is_refused(
+    def test_invalid_assertion_is_refused(
         self, ask: Callable[..., httpx.Response], assertion: Callable[..., str], changes: dict[str, Any]
     ) -> None:
         answer = ask(assertion(**changes))
         assert (answer.status_code, answer.json()) == (400, {"error": "invalid_client"})
 
     @pytest.mark.parametrize("given", ["x", "a.b.c", "..", "e30.e30.AA"])
-    def test_so_is_what_is_no_assertion(self, ask: Callable[..., httpx.Response], given: str) -> None:
+    def test_malformed_assertion_is_refused(self, ask: Callable[..., httpx.Response], given: str) -> None:
         assert ask(given).json() == {"error": "invalid_client"}
 
-    def test_an_assertion_is_good_once_on_demand(
+    def test_assertion_can_be_limited_to_one_use(
         self, ask: Callable[..., httpx.Response], assertion: Callable[..., str], business: FakeBusiness
     ) -> None:
         used = assertion()
@@ -154,12 +154,12 @@ class TestTokenEndpoint:
         assert ask(used).json() == {"error": "invalid_client"}
         assert ask().status_code == 200
 
-    def test_the_other_errors_have_their_words(self, ask: Callable[..., httpx.Response]) -> None:
+    def test_other_errors_have_their_own_texts(self, ask: Callable[..., httpx.Response]) -> None:
         assert ask(scope="school.api").json() == {"error": "invalid_scope"}
         assert ask(grant_type="password").json() == {"error": "unsupported_grant_type"}
         assert ask(client_assertion_type="x").json() == {"error": "invalid_request"}
 
-    def test_the_log_holds_no_assertion(
+    def test_log_contains_no_assertion(
         self, ask: Callable[..., httpx.Response], business: FakeBusiness
     ) -> None:
         ask()
@@ -167,7 +167,7 @@ class TestTokenEndpoint:
 
 
 class TestApi:
-    def test_an_access_token_is_needed_and_ends(
+    def test_access_token_is_required_and_expires(
         self, web: httpx.Client, bearer: dict[str, str], business: FakeBusiness, clock: FrozenClock
     ) -> None:
         url = f"{API}/v1/orgDevices"
@@ -181,13 +181,13 @@ class TestApi:
     @pytest.mark.parametrize(
         ("accept", "status"), [("*/*", 200), ("application/vnd.api+json", 406), ("text/html", 406)]
     )
-    def test_the_media_type_counts(
+    def test_media_type_is_checked(
         self, web: httpx.Client, bearer: dict[str, str], accept: str, status: int
     ) -> None:
         answer = web.get(f"{API}/v1/orgDevices", headers={**bearer, "Accept": accept})
         assert answer.status_code == status
 
-    def test_the_address_of_the_next_page_has_no_limit(
+    def test_address_of_the_next_page_contains_no_limit(
         self, web: httpx.Client, bearer: dict[str, str], apple: FakeApple
     ) -> None:
         apple.add_devices(150)
@@ -214,12 +214,12 @@ class TestApi:
             ("GET", "/auth/oauth2/token", 404),
         ],
     )
-    def test_what_apple_does_not_offer(
+    def test_paths_that_apple_does_not_offer_are_refused(
         self, web: httpx.Client, bearer: dict[str, str], method: str, path: str, status: int
     ) -> None:
         assert web.request(method, API + path, headers=bearer).status_code == status
 
-    def test_an_activity_goes_through_its_states_and_its_log_takes_no_access_token(
+    def test_activity_passes_its_states_and_its_log_needs_no_access_token(
         self,
         web: httpx.Client,
         bearer: dict[str, str],
@@ -288,7 +288,7 @@ class TestApi:
         answer = web.post(f"{API}/v1/orgDeviceActivities", json={"data": data}, headers=bearer)
         assert answer.status_code == status
 
-    def test_what_the_portal_assigns_shows_at_once(
+    def test_portal_assignments_are_visible_immediately(
         self,
         web: httpx.Client,
         bearer: dict[str, str],
@@ -329,14 +329,14 @@ class TestApi:
         assert answer.json()["errors"][0]["source"] == {"pointer": pointer}
         assert web.post(f"{API}/v1/mdmServers", json={}, headers=bearer).status_code == 400
 
-    def test_a_family_that_does_not_exist_is_refused(
+    def test_unknown_family_is_refused(
         self, web: httpx.Client, bearer: dict[str, str], server: Server
     ) -> None:
         body = {"data": {"type": "mdmServers", "attributes": {"defaultProductFamilies": ["TOASTER"]}}}
         url = f"{API}/v1/mdmServers/{server.server_uuid}"
         assert web.patch(url, json=body, headers=bearer).status_code == 409
 
-    def test_scripts_and_limits_are_those_of_the_other_fake(
+    def test_scripts_and_limits_work_as_in_the_other_fake(
         self, web: httpx.Client, bearer: dict[str, str], business: FakeBusiness
     ) -> None:
         business.script("GET /v1/orgDevices", Fault.rate_limited(9))
@@ -353,7 +353,7 @@ def test_the_same_seed_gives_the_same_account(clock: FrozenClock) -> None:
     assert one.private_key.private_numbers() == other.private_key.private_numbers()
 
 
-def test_a_released_device_is_gone_for_the_portal(apple: FakeApple, server: Server) -> None:
+def test_released_device_is_unknown_to_the_portal(apple: FakeApple, server: Server) -> None:
     taken, free = *apple.add_devices(1, server=server), *apple.add_devices(1)
     apple.release([taken, free])
     assert not apple.devices

@@ -1,4 +1,4 @@
-"""The fake of the API as a released client meets it: over real HTTP, with requests written by hand."""
+"""The fake of the API for a released client: over real HTTP, with hand-written requests."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def web(served: LoopbackServer) -> Iterator[httpx.Client]:
 
 
 def form(account: ApiAccount, now: datetime, scope: str) -> dict[str, str]:
-    """Return what a client asks for access with that keeps its assertion for months, its audience a list."""
+    """Return the access request of a client that keeps its assertion for months, with a list as audience."""
     issued = int(now.timestamp())
     head = {"alg": "ES256", "kid": account.key_id, "typ": "JWT"}
     claims = {
@@ -75,7 +75,7 @@ def ask_access(web: httpx.Client, business: FakeBusiness, clock: FrozenClock) ->
 
 @pytest.fixture
 def get(web: httpx.Client, ask_access: Callable[[], httpx.Response]) -> Get:
-    """Return the JSON of a success."""
+    """Return the JSON of a successful response."""
     web.headers["Authorization"] = f"Bearer {ask_access().json()['access_token']}"
 
     def ask(address: str, **query: str) -> Any:
@@ -161,7 +161,7 @@ def moments(value: Any) -> Iterator[str]:
 
 
 class TestAssertions:
-    def test_one_that_lasts_exactly_180_days_is_good_again_and_again_until_its_last_second(
+    def test_assertion_of_exactly_180_days_is_valid_repeatedly_until_its_last_second(
         self, ask_access: Callable[[], httpx.Response], clock: FrozenClock
     ) -> None:
         for days in (0, 30, 149):
@@ -183,7 +183,7 @@ class TestAssertions:
 
 class TestLinks:
     @pytest.mark.parametrize("path", PATHS)
-    def test_each_document_and_each_resource_says_where_it_is(
+    def test_each_document_and_each_resource_contains_its_address(
         self, get: Get, served: LoopbackServer, fleet: dict[str, str], path: str
     ) -> None:
         path = path.format(**fleet)
@@ -195,7 +195,7 @@ class TestLinks:
     @pytest.mark.parametrize(
         "path", ["/v1/orgDevices", "/v1/mdmServers", "/v1/orgDeviceActivities/{activity}"]
     )
-    def test_what_a_resource_says_leads_to_it_and_to_what_it_is_related_with(
+    def test_links_of_a_resource_lead_to_the_resource_and_its_relations(
         self, get: Get, fleet: dict[str, str], path: str
     ) -> None:
         for one in resources(get(path.format(**fleet))):
@@ -211,13 +211,13 @@ class TestLinks:
         service = get(f"/v1/mdmServers/{fleet['server']}")["data"]["relationships"]
         assert service["devices"]["links"].keys() == {"self"}
 
-    def test_a_linkage_says_where_the_service_is(self, get: Get, fleet: dict[str, str]) -> None:
+    def test_linkage_contains_the_address_of_the_service(self, get: Get, fleet: dict[str, str]) -> None:
         linkage = get(f"/v1/orgDevices/{fleet['device']}/relationships/assignedServer")
         assert linkage["data"] == {"type": "mdmServers", "id": fleet["server"]}
         assert get(linkage["links"]["related"])["data"]["id"] == fleet["server"]
 
     @pytest.mark.parametrize("path", ["/v1/orgDevices", "/v1/mdmServers/{server}/relationships/devices"])
-    def test_pages_are_followed_by_their_addresses_alone(
+    def test_pages_can_be_followed_by_their_addresses_alone(
         self,
         get: Get,
         apple: FakeApple,
@@ -238,7 +238,7 @@ class TestLinks:
             address = following
         assert len(seen) == len(set(seen)) == (11 if path == "/v1/orgDevices" else 10)
 
-    def test_an_activity_that_was_made_says_where_it_is(
+    def test_created_activity_contains_its_address(
         self, apple: FakeApple, server: Server, start: Callable[..., httpx.Response], get: Get
     ) -> None:
         made = start("ASSIGN_DEVICES", list(apple.add_devices(1)), server)
@@ -254,7 +254,7 @@ class TestAttributes:
         assert [one for one in found if not TIME.fullmatch(one)] == []
         assert found or "fields" in path or "relationships" in path or "Lock" in path or "mdmDevices" in path
 
-    def test_services_carry_when_they_were_made_and_changed(
+    def test_services_contain_their_creation_and_change_times(
         self, web: httpx.Client, get: Get, fleet: dict[str, str], clock: FrozenClock
     ) -> None:
         before = get(f"/v1/mdmServers/{fleet['server']}")["data"]["attributes"]
@@ -271,7 +271,7 @@ class TestAttributes:
         assert (device["imei"], device["eid"]) == (["1"], "2")
         assert device["ethernetMacAddress"] == ["AA:BB:CC:DD:EE:FF"]
 
-    def test_each_change_of_a_device_shows_in_its_time(
+    def test_each_change_of_a_device_updates_its_time(
         self, get: Get, apple: FakeApple, server: Server, clock: FrozenClock
     ) -> None:
         (serial,) = apple.add_devices(1)
@@ -311,7 +311,7 @@ class TestAttributes:
         assert TIME.fullmatch(shown["mdmMigrationDeadlineDateTime"])
 
     @pytest.mark.parametrize("allowed", [True, False])
-    def test_the_flag_of_a_service_decides_whether_it_may_disown(
+    def test_flag_of_a_service_decides_whether_it_may_disown(
         self, web: httpx.Client, get: Get, server: Server, allowed: bool
     ) -> None:
         attributes = {"enableMdmDisownFlag": allowed}
@@ -320,7 +320,7 @@ class TestAttributes:
         assert answer.json()["data"]["attributes"]["enableMdmDisownFlag"] is allowed
         assert server.may_disown is allowed
 
-    def test_a_deleted_service_answers_nothing(self, web: httpx.Client, get: Get, apple: FakeApple) -> None:
+    def test_deleted_service_is_not_found(self, web: httpx.Client, get: Get, apple: FakeApple) -> None:
         spare = apple.add_server("spare")
         answer = web.delete(f"/v1/mdmServers/{spare.server_uuid}")
         assert (answer.status_code, answer.content, "content-length" in answer.headers) == (204, b"", False)
@@ -355,7 +355,7 @@ class TestFields:
             ("/v1/orgDeviceActivities/{activity}", "orgDeviceActivities", ACTIVITY),
         ],
     )
-    def test_every_documented_name_is_taken_and_no_other(
+    def test_only_documented_names_are_accepted(
         self, web: httpx.Client, get: Get, fleet: dict[str, str], path: str, kind: str, names: str
     ) -> None:
         path = path.format(**fleet)
@@ -376,7 +376,7 @@ class TestFields:
         ("path", "kind"),
         [("/v1/mdmDevices", "mdmDevices"), ("/v1/mdmDevices/builtin/details", "mdmDeviceDetails")],
     )
-    def test_devices_in_built_in_management_show_what_is_asked_for(
+    def test_devices_in_built_in_management_show_the_requested_fields(
         self, get: Get, fleet: dict[str, str], path: str, kind: str
     ) -> None:
         for name, count in (("deviceName", 1), ("other", 0)):
@@ -385,7 +385,7 @@ class TestFields:
 
 
 class TestLog:
-    def test_the_file_name_stands_in_quotes_in_the_address_and_in_the_answer(
+    def test_file_name_is_quoted_in_the_address_and_in_the_response(
         self, get: Get, web: httpx.Client, fleet: dict[str, str]
     ) -> None:
         attributes = get(f"/v1/orgDeviceActivities/{fleet['activity']}")["data"]["attributes"]
@@ -425,13 +425,15 @@ class TestHttp:
             ("text/html, application/xml", 406),
         ],
     )
-    def test_whoever_takes_json_gets_it(self, web: httpx.Client, get: Get, accept: str, status: int) -> None:
+    def test_client_that_accepts_json_gets_json(
+        self, web: httpx.Client, get: Get, accept: str, status: int
+    ) -> None:
         answer = web.get("/v1/mdmServers", headers={"Accept": accept})
         assert answer.status_code == status
         assert answer.headers["Content-Type"] == "application/json"
 
-    def test_answers_carry_what_a_support_case_needs(self, web: httpx.Client, get: Get) -> None:
-        for path in ("/v1/mdmServers", "/v1/orgDevices/nobody"):
+    def test_responses_contain_the_headers_for_a_support_case(self, web: httpx.Client, get: Get) -> None:
+        for path in ("/v1/mdmServers", "/v1/orgDevices/unknown"):
             answer = web.get(path)
             assert re.fullmatch(
                 r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", answer.headers["X-Apple-Request-Uuid"]
@@ -447,7 +449,7 @@ class TestHttp:
         ("path", "name"),
         [("/v1/mdmServers/{server}/devices", "GET_RELATED"), ("/v1/orgDeviceActivities", "POST")],
     )
-    def test_what_is_not_offered_is_forbidden_and_named(
+    def test_unsupported_path_is_forbidden_and_named(
         self, web: httpx.Client, get: Get, fleet: dict[str, str], path: str, name: str
     ) -> None:
         answer = web.get(path.format(**fleet))
@@ -465,7 +467,7 @@ class TestHttp:
             b'{"data": "\xff"}',
         ],
     )
-    def test_a_body_that_cannot_be_read_is_refused(self, web: httpx.Client, get: Get, body: bytes) -> None:
+    def test_unreadable_body_is_refused(self, web: httpx.Client, get: Get, body: bytes) -> None:
         for method, path in (("POST", "/v1/orgDeviceActivities"), ("POST", "/v1/mdmServers")):
             answer = web.request(method, path, content=body, headers={"Content-Type": "application/json"})
             assert answer.status_code == 400
@@ -479,7 +481,7 @@ class TestHttp:
         answer = start("UPDATE_MDM_MIGRATION_DEADLINE", serials, activityTypeMetadata=metadata)
         assert answer.status_code == 400
 
-    def test_a_limit_that_was_passed_says_when_to_come_back(
+    def test_exceeded_limit_returns_a_retry_time(
         self, web: httpx.Client, get: Get, business: FakeBusiness
     ) -> None:
         business.script("*", Fault.rate_limited(7), Fault.rate_limited())
@@ -489,7 +491,7 @@ class TestHttp:
         assert second.json()["errors"][0]["status"] == "429"
 
 
-def test_a_school_sees_no_single_service(clock: FrozenClock) -> None:
+def test_school_cannot_read_a_single_service(clock: FrozenClock) -> None:
     apple = FakeApple(clock=clock)
     server = apple.add_server("hq", organization=apple.add_organization("School", org_type="edu"))
     business = FakeBusiness(apple)

@@ -46,7 +46,7 @@ Send = Callable[..., httpx.Response]
         ),
     ],
 )
-def test_an_answer_can_be_replaced_for_one_request(
+def test_response_can_be_replaced_for_one_request(
     apple: FakeApple,
     server: Server,
     call: Send,
@@ -63,7 +63,7 @@ def test_an_answer_can_be_replaced_for_one_request(
     assert call("POST", "/profile", profile).json()["profile_uuid"]
 
 
-def test_a_gateway_may_answer_with_a_page(apple: FakeApple, server: Server, call: Send) -> None:
+def test_gateway_can_answer_with_an_html_page(apple: FakeApple, server: Server, call: Send) -> None:
     apple.script("GET /account", Fault.html())
     answer = call("GET", "/account")
     assert (answer.status_code, answer.headers["Content-Type"]) == (502, "text/html")
@@ -126,7 +126,9 @@ def test_a_slow_answer_does_not_need_a_frozen_clock() -> None:
         assert http.get("https://x.example/session").status_code == 400
 
 
-def test_a_script_goes_in_order_and_its_end_may_stay(apple: FakeApple, server: Server, call: Send) -> None:
+def test_script_runs_in_order_and_its_last_fault_can_repeat(
+    apple: FakeApple, server: Server, call: Send
+) -> None:
     apple.script("GET /account", Fault.server_error(), None, Fault.rate_limited())
     assert [call("GET", "/account").status_code for _ in range(4)] == [500, 200, 429, 200]
     apple.script("GET /account", None, Fault.server_error(503), forever=True)
@@ -135,7 +137,7 @@ def test_a_script_goes_in_order_and_its_end_may_stay(apple: FakeApple, server: S
     assert call("GET", "/account").status_code == 200
 
 
-def test_a_script_for_any_request_comes_after_the_one_of_the_endpoint(
+def test_script_of_the_endpoint_takes_precedence_over_the_general_one(
     apple: FakeApple, server: Server, call: Send, open_session: Callable[..., str]
 ) -> None:
     session = open_session()
@@ -153,7 +155,7 @@ def test_endpoints_that_the_fake_lacks_can_be_scripted(apple: FakeApple, server:
 @pytest.mark.parametrize(
     "endpoint", ["/session", "GET session", "get /session", "GET /profile?profile_uuid=1", ""]
 )
-def test_a_mistaken_endpoint_is_told(apple: FakeApple, endpoint: str) -> None:
+def test_unknown_endpoint_in_a_script_is_an_error(apple: FakeApple, endpoint: str) -> None:
     with pytest.raises(PortalError, match=r"POST /devices/sync"):
         apple.script(endpoint, Fault.server_error())
 
@@ -189,7 +191,7 @@ def test_every_request_is_recorded(
     assert apple.counts["DELETE /profile/devices"] == 0
 
 
-def test_the_log_holds_no_secret_and_cannot_be_changed(
+def test_log_contains_no_secret_and_is_immutable(
     apple: FakeApple, server: Server, call: Send, open_session: Callable[..., str]
 ) -> None:
     session, token = open_session(), apple.token()

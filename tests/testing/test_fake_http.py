@@ -1,4 +1,4 @@
-"""The fake over real HTTP: several connections, keep-alive, other clients' habits, and odd requests."""
+"""The fake over real HTTP: several connections, keep-alive, other clients' variants, and odd requests."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_one_connection_serves_many_requests(
         assert connection.sock.getsockname() == local
 
 
-def test_an_answer_comes_in_one_write(web: LoopbackServer, fields: Callable[[], dict[str, str]]) -> None:
+def test_response_is_sent_in_one_write(web: LoopbackServer, fields: Callable[[], dict[str, str]]) -> None:
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields().items())
     with socket.create_connection(
         ("127.0.0.1", int(web.base_url.rpartition(":")[2])), timeout=5
@@ -111,7 +111,7 @@ def test_a_session_works_on_several_connections(
     assert sorted(record.number for record in apple.requests) == list(range(1, 22))
 
 
-def test_the_habits_of_other_clients_are_understood(
+def test_request_variants_of_other_clients_are_accepted(
     apple: FakeApple, server: Server, web: LoopbackServer, sign: Sign
 ) -> None:
     """No realm, Content-Type on /session, cursor null or left out, PUT to assign, DELETE with a body."""
@@ -164,7 +164,7 @@ def test_the_end_of_a_chunked_body_may_have_fields(web: LoopbackServer) -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
     ],
 )
-def test_a_broken_request_gets_400_and_the_server_lives_on(web: LoopbackServer, request_bytes: bytes) -> None:
+def test_broken_request_gets_400_and_the_server_continues(web: LoopbackServer, request_bytes: bytes) -> None:
     assert b"400" in raw(web, request_bytes)
     assert httpx.get(web.base_url + "/account").status_code == 401
 
@@ -200,7 +200,7 @@ def test_odd_requests_are_answered(web: LoopbackServer, request_bytes: bytes, st
     ("version", "asked", "answered"),
     [("1.0", "keep-alive", "keep-alive"), ("1.0", "", "close"), ("1.1", "", ""), ("1.1", "close", "close")],
 )
-def test_both_sides_agree_whether_the_connection_stays(
+def test_both_sides_agree_whether_the_connection_is_kept(
     web: LoopbackServer, version: str, asked: str, answered: str
 ) -> None:
     field = f"connection: {asked}\r\n" if asked else ""
@@ -215,7 +215,7 @@ def test_pipelined_requests_are_answered_in_order(web: LoopbackServer) -> None:
     assert statuses == [b"401", b"405", b"404"]
 
 
-def test_a_client_that_hangs_up_does_no_harm(web: LoopbackServer) -> None:
+def test_client_that_disconnects_does_not_affect_the_server(web: LoopbackServer) -> None:
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", int(web.base_url.rpartition(":")[2]))) as connection:
             connection.sendall(b"GET /account HTTP/1.1\r\n")
@@ -241,7 +241,7 @@ def test_any_status_can_be_sent(apple: FakeApple, web: LoopbackServer) -> None:
     assert httpx.get(web.base_url + "/account").status_code == 599
 
 
-def test_slowness_moves_the_clock_and_is_real_only_on_demand(
+def test_slow_response_advances_the_clock_and_waits_only_on_request(
     apple: FakeApple, server: Server, clock: FrozenClock
 ) -> None:
     before = clock()
@@ -257,7 +257,7 @@ def test_slowness_moves_the_clock_and_is_real_only_on_demand(
     assert (clock() - before).total_seconds() == 600
 
 
-def test_slowness_without_a_frozen_clock_does_nothing() -> None:
+def test_slow_response_without_a_frozen_clock_does_not_wait() -> None:
     apple = FakeApple()
     apple.script("*", Fault.slow(600))
     with apple.serve() as web:
@@ -288,7 +288,7 @@ def test_stopping_ends_waiting_requests_and_idle_connections(apple: FakeApple) -
         web.close()
 
 
-def test_a_mistake_in_the_fake_is_shown(
+def test_internal_error_of_the_fake_is_shown(
     web: LoopbackServer, capfd: pytest.CaptureFixture[str], apple: FakeApple
 ) -> None:
     apple._sessions.number = None  # type: ignore[assignment, method-assign]

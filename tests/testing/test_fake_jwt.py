@@ -36,14 +36,14 @@ def uploaded(apple: FakeApple, server: Server, keypair: TokenKeypair) -> Server:
 
 @pytest.fixture
 def make(uploaded: Server, keypair: TokenKeypair, clock: FrozenClock, tmp_path: Path) -> Make:
-    """Return a good JWT; keywords replace claims, None leaves one out."""
+    """Return a valid JWT; keywords replace claims, None leaves one out."""
     program = shutil.which("openssl")
     if program is None:
         pytest.skip("openssl is not installed")
     key = tmp_path / "key.pem"
     key.write_bytes(keypair.to_pem())
 
-    def one(alg: str = "RS256", **changes: Any) -> str:
+    def new_jwt(alg: str = "RS256", **changes: Any) -> str:
         claims = {
             "iss": uploaded.server_uuid,
             "iat": int(clock().timestamp()),
@@ -57,17 +57,17 @@ def make(uploaded: Server, keypair: TokenKeypair, clock: FrozenClock, tmp_path: 
         done = subprocess.run(command, input=signed.encode(), capture_output=True, check=True)
         return f"{signed}.{b64(done.stdout)}"
 
-    return one
+    return new_jwt
 
 
-def test_a_good_jwt_is_accepted_once(apple: FakeApple, uploaded: Server, make: Make) -> None:
+def test_valid_jwt_is_accepted_once(apple: FakeApple, uploaded: Server, make: Make) -> None:
     assert apple.redeem_jwt(make()) is uploaded
     with pytest.raises(PortalError, match="used before"):
         apple.redeem_jwt(make())
     assert apple.redeem_jwt(make(jti="2")) is uploaded
 
 
-def test_what_pyade_makes_is_accepted(
+def test_jwt_of_pyade_is_accepted(
     apple: FakeApple, uploaded: Server, keypair: TokenKeypair, clock: FrozenClock
 ) -> None:
     for _ in range(2):
@@ -91,13 +91,13 @@ def test_what_pyade_makes_is_accepted(
         ({"jti": ""}, "no jti"),
     ],
 )
-def test_a_wrong_claim_is_told(apple: FakeApple, make: Make, changes: dict[str, Any], reason: str) -> None:
+def test_wrong_claim_is_reported(apple: FakeApple, make: Make, changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(PortalError, match=reason):
         apple.redeem_jwt(make(**changes))
 
 
 @pytest.mark.parametrize("seconds", [-301, 301])
-def test_a_jwt_is_good_for_a_short_time(
+def test_jwt_is_valid_for_a_short_time(
     apple: FakeApple, make: Make, clock: FrozenClock, seconds: int
 ) -> None:
     now, step = int(clock().timestamp()), 1 if seconds > 0 else -1

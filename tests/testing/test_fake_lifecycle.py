@@ -1,4 +1,4 @@
-"""Devices are set up, erased and replaced; everything odd about a sync in every combination."""
+"""Devices are set up, erased and replaced; all sync faults in every combination."""
 
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ def records(pages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def given(apple: FakeApple, server: Server, define: Define, call: Send) -> Callable[[], tuple[str, str]]:
+def device_with_profile(
+    apple: FakeApple, server: Server, define: Define, call: Send
+) -> Callable[[], tuple[str, str]]:
     """Return a new device of the server that was given a profile, and the profile's id."""
 
-    def give() -> tuple[str, str]:
+    def new_device() -> tuple[str, str]:
         (serial,) = apple.add_devices(server=server)
         uuid = define(department="IT")
         answer = call("POST", "/profile/devices", {"profile_uuid": uuid, "devices": [serial]})
         assert answer.json()["devices"] == {serial: "SUCCESS"}
         return serial, uuid
 
-    return give
+    return new_device
 
 
-def test_assigning_to_the_same_server_again_takes_the_profile(
-    apple: FakeApple, server: Server, pages: Pages, given: Callable[[], tuple[str, str]]
+def test_assigning_to_the_same_server_again_removes_the_profile(
+    apple: FakeApple, server: Server, pages: Pages, device_with_profile: Callable[[], tuple[str, str]]
 ) -> None:
-    """The id stays, the profile is really gone: a Mac that is set up now gets none."""
-    serial, uuid = given()
+    """The id stays, but the profile is removed: a Mac that is set up now gets none."""
+    serial, uuid = device_with_profile()
     cursor = pages()[-1]["cursor"]
     apple.assign(server, [serial])
     (record,) = records(pages("/devices/sync", cursor))
@@ -48,10 +50,10 @@ def test_assigning_to_the_same_server_again_takes_the_profile(
     assert apple.activate(serial) is None
 
 
-def test_a_device_that_is_set_up_gets_its_profile(
-    apple: FakeApple, pages: Pages, clock: FrozenClock, given: Callable[[], tuple[str, str]]
+def test_device_that_is_set_up_gets_its_profile(
+    apple: FakeApple, pages: Pages, clock: FrozenClock, device_with_profile: Callable[[], tuple[str, str]]
 ) -> None:
-    serial, uuid = given()
+    serial, uuid = device_with_profile()
     cursor = pages()[-1]["cursor"]
     clock.advance(minutes=5)
     profile = apple.activate(serial)
@@ -64,11 +66,15 @@ def test_a_device_that_is_set_up_gets_its_profile(
     assert record["profile_push_time"] == record["op_date"] == "2025-01-01T00:05:00Z"
 
 
-def test_an_erased_device_gets_the_newest_profile(
-    apple: FakeApple, call: Send, define: Define, clock: FrozenClock, given: Callable[[], tuple[str, str]]
+def test_erased_device_gets_the_newest_profile(
+    apple: FakeApple,
+    call: Send,
+    define: Define,
+    clock: FrozenClock,
+    device_with_profile: Callable[[], tuple[str, str]],
 ) -> None:
-    """Setting it up again is another push; an assignment in between decides which profile comes."""
-    serial, before = given()
+    """Setting it up again is another push; an assignment in between decides which profile it gets."""
+    serial, before = device_with_profile()
     assert (apple.activate(serial) or {})["profile_uuid"] == before
     assert (apple.activate(serial) or {})["profile_uuid"] == before
     after = define()
@@ -79,28 +85,36 @@ def test_an_erased_device_gets_the_newest_profile(
     assert apple.device(serial)["profile_push_time"] == "2025-01-01T01:00:00Z"
 
 
-def test_a_device_without_a_profile_gets_none_and_says_nothing(
-    apple: FakeApple, server: Server, pages: Pages, call: Send, given: Callable[[], tuple[str, str]]
+def test_device_without_a_profile_gets_none_and_makes_no_event(
+    apple: FakeApple,
+    server: Server,
+    pages: Pages,
+    call: Send,
+    device_with_profile: Callable[[], tuple[str, str]],
 ) -> None:
-    """It is empty, was taken the profile, has no server, or its server lost the profile."""
+    """It is empty, its profile was removed, it has no server, or its server lost the profile."""
     (empty, homeless) = (*apple.add_devices(server=server), *apple.add_devices())
-    removed, _ = given()
+    removed, _ = device_with_profile()
     call("DELETE", "/profile/devices", {"devices": [removed]})
-    lost, _ = given()
+    lost, _ = device_with_profile()
     server.profiles.clear()
     cursor = pages()[-1]["cursor"]
     assert [apple.activate(serial) for serial in (empty, homeless, removed, lost)] == [None] * 4
     assert records(pages("/devices/sync", cursor)) == []
-    with pytest.raises(PortalError, match="no device 'NOBODY'"):
-        apple.activate("NOBODY")
+    with pytest.raises(PortalError, match="no device 'UNKNOWN'"):
+        apple.activate("UNKNOWN")
 
 
 @pytest.mark.parametrize("version", [9, 10])
-def test_a_replaced_device_goes_and_another_comes(
-    apple: FakeApple, pages: Pages, call: Send, version: int, given: Callable[[], tuple[str, str]]
+def test_replaced_device_is_deleted_and_another_is_added(
+    apple: FakeApple,
+    pages: Pages,
+    call: Send,
+    version: int,
+    device_with_profile: Callable[[], tuple[str, str]],
 ) -> None:
-    """Both sides say so from protocol version 10 on, and the pair is known."""
-    old, _ = given()
+    """Both records say so from protocol version 10 on, and the pair is known."""
+    old, _ = device_with_profile()
     cursor = pages()[-1]["cursor"]
     new = apple.replace_device(old)
     gone, come = records(pages("/devices/sync", cursor, version=version))
@@ -124,7 +138,7 @@ def test_a_replaced_device_goes_and_another_comes(
         apple.device(old)
 
 
-def test_a_pair_is_known_where_the_new_device_is(
+def test_pair_is_known_at_the_server_of_the_new_device(
     apple: FakeApple, server: Server, call: Send, pages: Pages
 ) -> None:
     apple.add_server("branch")
@@ -144,7 +158,9 @@ def test_a_pair_is_known_where_the_new_device_is(
         apple.replace_device(other, "NEW")
 
 
-def test_the_old_device_may_go_silently(apple: FakeApple, server: Server, pages: Pages) -> None:
+def test_replaced_device_can_be_removed_without_an_event(
+    apple: FakeApple, server: Server, pages: Pages
+) -> None:
     old = apple.add_devices(server=server)[0]
     cursor = pages()[-1]["cursor"]
     new = apple.replace_device(old, announce=False)
@@ -155,10 +171,10 @@ KNOBS = ("repeated", "several", "equal dates", "two pages", "same cursor", "hidd
 
 
 @pytest.mark.parametrize("on", list(product([False, True], repeat=len(KNOBS))))
-def test_everything_odd_about_a_sync_in_every_combination(
+def test_all_sync_faults_work_in_every_combination(
     apple: FakeApple, server: Server, pages: Pages, call: Send, clock: FrozenClock, on: tuple[bool, ...]
 ) -> None:
-    """No knob takes another's effect: what comes is what was asked for, in order, and nothing is lost."""
+    """No fault cancels another: every requested effect appears, in order, and nothing is lost."""
     knobs = dict(zip(KNOBS, on, strict=True))
     first, second, third = known = apple.add_devices(3, server=server)
     cursor = pages()[-1]["cursor"]

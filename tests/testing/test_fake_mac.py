@@ -1,4 +1,4 @@
-"""``FakeMac``: it walks as a Mac does, obeys, and looks closely at what it gets."""
+"""``FakeMac`` enrolls as a Mac does, follows orders, and checks the profile that it gets."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def mac(identity: DeviceIdentity) -> FakeMac:
         ("iMac19,1", "10.13.6", ("scep", "RSA", 2048, False, False)),
     ],
 )
-def test_says_what_it_would_enroll_with(
+def test_machine_info_of_a_fake_mac(
     product: str,
     version: str,
     key: tuple[Any, ...],
@@ -190,7 +190,7 @@ def test_says_what_it_would_enroll_with(
     assert found.credential not in repr(found)
 
 
-def test_takes_a_profile_signed_with_a_key_on_a_curve(authority: DeviceAuthority, mac: FakeMac) -> None:
+def test_mac_accepts_a_profile_signed_with_an_ec_key(authority: DeviceAuthority, mac: FakeMac) -> None:
     signer = Signer.self_signed("Contoso MDM", private_key=ec.generate_private_key(ec.SECP256R1()))
     there = Organization(signer, authority, PLAIN, {})
     with there.store, there.client() as http:
@@ -200,13 +200,15 @@ def test_takes_a_profile_signed_with_a_key_on_a_curve(authority: DeviceAuthority
 @pytest.mark.parametrize(
     "form", [CmsForm.APPLE, CmsForm.IPAD, CmsForm.MODERN, CmsForm(signer="key-identifier", has_chain=False)]
 )
-def test_signs_in_every_form(form: CmsForm, organization: Callable[..., Organization], mac: FakeMac) -> None:
+def test_mac_signs_in_every_form(
+    form: CmsForm, organization: Callable[..., Organization], mac: FakeMac
+) -> None:
     mac.form = form
     with organization().client() as http:
         assert mac.enroll(http).topic == MDM.topic
 
 
-def test_posts_as_a_mac_does(organization: Callable[..., Organization], mac: FakeMac) -> None:
+def test_mac_sends_the_request_of_a_real_mac(organization: Callable[..., Organization], mac: FakeMac) -> None:
     there = organization()
     with there.client() as http:
         mac.enroll(http)
@@ -218,7 +220,7 @@ def test_posts_as_a_mac_does(organization: Callable[..., Organization], mac: Fak
     assert mac.history == [f"POST {PLAIN.url}: 200"]
 
 
-def test_walks_the_web_view_with_the_header_on_the_first_request_alone(
+def test_mac_sends_its_header_on_the_first_web_view_request_only(
     organization: Callable[..., Organization], mac: FakeMac
 ) -> None:
     mac.web_url = f"https://{HOST}/signin"
@@ -235,7 +237,9 @@ def test_walks_the_web_view_with_the_header_on_the_first_request_alone(
     assert "state" not in "".join(mac.history)
 
 
-def test_walks_asynchronously_too(organization: Callable[..., Organization], mac: FakeMac) -> None:
+def test_mac_follows_the_web_view_asynchronously(
+    organization: Callable[..., Organization], mac: FakeMac
+) -> None:
     mac.web_url = f"https://{HOST}/signin"
     there = organization(MODERN)
 
@@ -246,7 +250,7 @@ def test_walks_asynchronously_too(organization: Callable[..., Organization], mac
     assert anyio.run(main) == MDM.topic
 
 
-def test_has_no_web_view_before_10_15(organization: Callable[..., Organization], mac: FakeMac) -> None:
+def test_mac_has_no_web_view_before_10_15(organization: Callable[..., Organization], mac: FakeMac) -> None:
     mac.web_url = f"https://{HOST}/signin"
     mac.update("10.14.6")
     mac.name, mac.password = "ada", "secret"
@@ -257,7 +261,7 @@ def test_has_no_web_view_before_10_15(organization: Callable[..., Organization],
 
 
 @pytest.mark.parametrize("keeps", [True, False])
-def test_keeps_its_cookies_or_loses_them(
+def test_mac_keeps_or_drops_its_cookies(
     keeps: bool, organization: Callable[..., Organization], mac: FakeMac
 ) -> None:
     mac.web_url = f"https://{HOST}/signin"
@@ -278,7 +282,7 @@ def test_keeps_its_cookies_or_loses_them(
     assert cookies == [False, False, keeps, False]
 
 
-def test_sends_what_the_user_fills_in(organization: Callable[..., Organization], mac: FakeMac) -> None:
+def test_mac_sends_the_values_of_the_user(organization: Callable[..., Organization], mac: FakeMac) -> None:
     mac.web_url = f"https://{HOST}/signin"
     there = organization(MODERN)
 
@@ -297,7 +301,9 @@ def test_sends_what_the_user_fills_in(organization: Callable[..., Organization],
         assert mac.enroll(http).topic == MDM.topic
 
 
-def test_types_name_and_password_if_asked(organization: Callable[..., Organization], mac: FakeMac) -> None:
+def test_mac_sends_name_and_password_if_requested(
+    organization: Callable[..., Organization], mac: FakeMac
+) -> None:
     there = organization(LEGACY, authenticate=lambda name, password: ADA if password == "sec:ret" else None)
     with there.client() as http:
         with pytest.raises(MacError) as refused:
@@ -311,7 +317,7 @@ def test_types_name_and_password_if_asked(organization: Callable[..., Organizati
     assert "sec:ret" not in repr(mac)
 
 
-def test_updates_where_it_is_ordered_to_and_comes_again(
+def test_mac_updates_when_ordered_and_enrolls_again(
     organization: Callable[..., Organization], mac: FakeMac
 ) -> None:
     mac.update("14.1")
@@ -325,7 +331,7 @@ def test_updates_where_it_is_ordered_to_and_comes_again(
     ]
 
 
-def test_obeys_the_order_to_update_in_the_web_view(
+def test_mac_follows_an_order_to_update_in_the_web_view(
     organization: Callable[..., Organization], mac: FakeMac
 ) -> None:
     mac.web_url = f"https://{HOST}/signin"
@@ -336,7 +342,7 @@ def test_obeys_the_order_to_update_in_the_web_view(
     assert mac.build.startswith("25B")
 
 
-def test_sets_up_platform_sso_and_comes_back_with_the_token(
+def test_mac_sets_up_platform_sso_and_returns_with_its_token(
     organization: Callable[..., Organization], mac: FakeMac
 ) -> None:
     mac.update("26.0")
@@ -367,7 +373,7 @@ def test_sets_up_platform_sso_and_comes_back_with_the_token(
     assert enrollment.user == ADA
 
 
-def test_one_line_makes_a_mac_of_what_apple_knows(authority: DeviceAuthority, signer: Signer) -> None:
+def test_mac_can_be_made_from_a_device_of_fake_apple(authority: DeviceAuthority, signer: Signer) -> None:
     apple = FakeApple(clock=FrozenClock())
     server: Server = apple.add_server("hq")
     first, second = apple.add_devices(2, server=server)
@@ -389,7 +395,7 @@ def test_one_line_makes_a_mac_of_what_apple_knows(authority: DeviceAuthority, si
         FakeMac.from_apple(apple, second, authority)
 
 
-def test_tells_only_what_its_version_tells(mac: FakeMac) -> None:
+def test_mac_sends_only_the_keys_of_its_version(mac: FakeMac) -> None:
     for version, missing in {
         "13.7": {"OS_VERSION", "MDM_CAN_REQUEST_SOFTWARE_UPDATE", "SOFTWARE_UPDATE_DEVICE_ID"},
         "14.1": {"SOFTWARE_UPDATE_DEVICE_ID", "MDM_CAN_REQUEST_PSSO_CONFIG"},
@@ -412,7 +418,7 @@ def test_a_build_belongs_to_its_version() -> None:
         build_of(MacOSVersion(16))
 
 
-# What it refuses
+# Refusals
 
 
 def answers(*responses: httpx.Response) -> httpx.Client:
@@ -444,12 +450,12 @@ UPDATE, SSO = "com.apple.softwareupdate.required", "com.apple.psso.required"
         (order(SSO, {}), "did not offer"),
     ],
 )
-def test_does_not_enroll_with_what_is_no_answer(response: httpx.Response, reason: str, mac: FakeMac) -> None:
+def test_mac_refuses_an_invalid_response(response: httpx.Response, reason: str, mac: FakeMac) -> None:
     with answers(response) as http, pytest.raises(MacError, match=reason):
         mac.enroll(http)
 
 
-def test_obeys_no_order_that_it_did_not_ask_for(mac: FakeMac) -> None:
+def test_mac_refuses_an_order_that_it_did_not_offer(mac: FakeMac) -> None:
     mac.can_update = False
     with (
         answers(order(UPDATE, {"OSVersion": "26.0"})) as http,
@@ -464,7 +470,7 @@ def test_obeys_no_order_that_it_did_not_ask_for(mac: FakeMac) -> None:
         mac.enroll(http)
 
 
-def test_a_server_that_orders_without_end_is_left(mac: FakeMac) -> None:
+def test_mac_gives_up_after_too_many_orders(mac: FakeMac) -> None:
     orders = [order(UPDATE, {"OSVersion": f"26.{minor}"}) for minor in range(8)]
     with (
         answers(*orders) as http,
@@ -480,14 +486,14 @@ def test_a_server_that_orders_without_end_is_left(mac: FakeMac) -> None:
         (f"http://{HOST}/signin", "from https to http"),
     ],
 )
-def test_a_web_view_does_not_go_everywhere(location: str, reason: str, mac: FakeMac) -> None:
+def test_web_view_refuses_forbidden_addresses(location: str, reason: str, mac: FakeMac) -> None:
     mac.web_url = f"https://{HOST}/signin"
     responses = [httpx.Response(302, headers={"Location": location}) for _ in range(20)]
     with answers(*responses) as http, pytest.raises(MacError, match=reason):
         mac.enroll(http)
 
 
-def test_takes_no_profile_from_another_host(mac: FakeMac) -> None:
+def test_mac_refuses_a_profile_from_another_host(mac: FakeMac) -> None:
     mac.web_url = f"https://{HOST}/signin"
     away = httpx.Response(302, headers={"Location": "https://evil.example/profile"})
     profile = httpx.Response(200, headers={"Content-Type": "application/x-apple-aspen-config"})
@@ -495,14 +501,14 @@ def test_takes_no_profile_from_another_host(mac: FakeMac) -> None:
         mac.enroll(http)
 
 
-def test_needs_an_address(identity: DeviceIdentity) -> None:
+def test_mac_needs_an_address(identity: DeviceIdentity) -> None:
     with answers() as http, pytest.raises(MacError, match="no enrollment URL"):
         FakeMac(serial_number=SERIAL, identity=identity).enroll(http)
 
 
 @pytest.fixture
-def good(organization: Callable[..., Organization], mac: FakeMac) -> dict[str, Any]:
-    """An unsigned profile that a Mac takes."""
+def valid_profile(organization: Callable[..., Organization], mac: FakeMac) -> dict[str, Any]:
+    """An unsigned profile that a Mac accepts."""
     with organization(signer=None).client() as http:
         found = mac.enroll(http)
     assert found.signer is None
@@ -558,17 +564,17 @@ MDM_TYPE, ACME_TYPE = "com.apple.mdm", "com.apple.security.acme"
         (ACME_TYPE, {"PayloadType": "com.apple.security.root", "PayloadContent": b"x"}, "cannot be read"),
     ],
 )
-def test_looks_closely_at_the_profile(
-    kind: str, changes: dict[str, Any], reason: str, good: dict[str, Any]
+def test_mac_refuses_an_invalid_profile(
+    kind: str, changes: dict[str, Any], reason: str, valid_profile: dict[str, Any]
 ) -> None:
-    part = payload(good, kind) if kind else good
+    part = payload(valid_profile, kind) if kind else valid_profile
     for key, value in changes.items():
         if value is None:
             del part[key]
         else:
             part[key] = value
     with pytest.raises(MacError, match=reason):
-        read(good)
+        read(valid_profile)
 
 
 @pytest.mark.parametrize(
@@ -580,44 +586,50 @@ def test_looks_closely_at_the_profile(
         ("15.4", ChipClass.VIRTUAL, "binds no key"),
     ],
 )
-def test_knows_what_its_hardware_can(
-    version: str, chip: ChipClass, reason: str, good: dict[str, Any]
+def test_mac_checks_the_profile_against_its_hardware(
+    version: str, chip: ChipClass, reason: str, valid_profile: dict[str, Any]
 ) -> None:
     with pytest.raises(MacError, match=reason):
-        read(good, version=version, chip=chip)
+        read(valid_profile, version=version, chip=chip)
 
 
-def test_a_t2_ignores_the_wish_for_an_attestation(good: dict[str, Any]) -> None:
-    assert read(good).attest is True
-    found = read(good, chip=ChipClass.T2)
+def test_t2_mac_ignores_a_requested_attestation(valid_profile: dict[str, Any]) -> None:
+    assert read(valid_profile).attest is True
+    found = read(valid_profile, chip=ChipClass.T2)
     assert (found.hardware_bound, found.attest) == (True, False)
 
 
-def test_before_14_attest_must_be_there_and_false(good: dict[str, Any]) -> None:
-    part = payload(good, ACME_TYPE)
+def test_attest_must_be_present_and_false_before_14(valid_profile: dict[str, Any]) -> None:
+    part = payload(valid_profile, ACME_TYPE)
     part |= {"HardwareBound": False, "Attest": False}
-    assert read(good, version="13.1").hardware_bound is False
+    assert read(valid_profile, version="13.1").hardware_bound is False
     del part["Attest"]
     with pytest.raises(MacError, match="needs Attest"):
-        read(good, version="13.1")
+        read(valid_profile, version="13.1")
 
 
-def test_holds_one_identity(good: dict[str, Any]) -> None:
-    second = {**payload(good, ACME_TYPE), "PayloadIdentifier": "example.other", "PayloadUUID": "other"}
-    good["PayloadContent"] = [*good["PayloadContent"], second]
+def test_profile_must_contain_one_identity(valid_profile: dict[str, Any]) -> None:
+    second = {
+        **payload(valid_profile, ACME_TYPE),
+        "PayloadIdentifier": "example.other",
+        "PayloadUUID": "other",
+    }
+    valid_profile["PayloadContent"] = [*valid_profile["PayloadContent"], second]
     with pytest.raises(MacError, match="one of several"):
-        read(good)
-    good["PayloadContent"] = [part for part in good["PayloadContent"] if part["PayloadType"] != ACME_TYPE]
+        read(valid_profile)
+    valid_profile["PayloadContent"] = [
+        part for part in valid_profile["PayloadContent"] if part["PayloadType"] != ACME_TYPE
+    ]
     with pytest.raises(MacError, match="no identity"):
-        read(good)
+        read(valid_profile)
 
 
-def test_reads_other_identities(good: dict[str, Any]) -> None:
-    part = payload(good, ACME_TYPE)
+def test_mac_reads_other_identities(valid_profile: dict[str, Any]) -> None:
+    part = payload(valid_profile, ACME_TYPE)
     part |= {"PayloadType": "com.apple.security.pkcs12", "PayloadContent": b"p12"}
-    assert read(good).identity == "pkcs12"
+    assert read(valid_profile).identity == "pkcs12"
     part |= {"PayloadType": "com.apple.security.scep", "PayloadContent": {"URL": "http://x"}}
-    assert read(good).key_size == 1024
+    assert read(valid_profile).key_size == 1024
     for wrong in (
         {"URL": "ftp://x"},
         {"URL": "http://x", "Keysize": 3072},
@@ -625,7 +637,7 @@ def test_reads_other_identities(good: dict[str, Any]) -> None:
     ):
         part["PayloadContent"] = wrong
         with pytest.raises(MacError):
-            read(good)
+            read(valid_profile)
 
 
 def test_a_signature_must_be_over_the_profile(
@@ -649,7 +661,7 @@ def test_a_signature_must_be_over_the_profile(
         read_signed(b"<?xml version='1.0'?><plist>")
     with pytest.raises(MacError):
         read_signed(signer.sign(b"hello"))
-    # Signed by a Mac instead of the organization: every form is read.
+    # Signed by a Mac instead of the organization: each form is read.
     for form in (CmsForm.APPLE, CmsForm.MODERN):
         content = plistlib.dumps(dict(read_signed(signed).profile))
         assert read_signed(mac.identity.sign(content, form=form)).topic == MDM.topic

@@ -25,7 +25,7 @@ def serials(pages: list[dict[str, Any]]) -> list[str]:
     ("default", "limit", "expected"),
     [(100, None, 100), (150, None, 150), (1000, 10, 10), (1000, 0, 1), (1000, -5, 1), (1000, 5000, 200)],
 )
-def test_pages_have_the_asked_or_the_default_size(
+def test_pages_have_the_requested_or_the_default_size(
     apple: FakeApple,
     server: Server,
     call: Send,
@@ -41,7 +41,7 @@ def test_pages_have_the_asked_or_the_default_size(
     assert tuple(device["serial_number"] for device in page["devices"]) == known[:expected]
 
 
-def test_order_is_by_the_last_operation_in_whole_seconds(
+def test_records_are_ordered_by_the_second_of_the_last_operation(
     apple: FakeApple, server: Server, pages: Pages, clock: FrozenClock
 ) -> None:
     first, second, third = apple.add_devices(3, server=server)
@@ -52,7 +52,7 @@ def test_order_is_by_the_last_operation_in_whole_seconds(
     assert dates == ["2025-01-01T00:00:00Z", "2025-01-01T00:00:00Z", "2025-01-01T00:00:01Z"]
 
 
-def test_operations_never_go_back_in_time(
+def test_times_of_operations_never_decrease(
     apple: FakeApple, server: Server, pages: Pages, clock: FrozenClock
 ) -> None:
     cursor = pages()[-1]["cursor"]
@@ -66,7 +66,7 @@ def test_operations_never_go_back_in_time(
 @pytest.mark.parametrize(
     ("count", "sizes"), [(0, [0]), (1, [1]), (10, [10]), (11, [10, 1]), (30, [10, 10, 10])]
 )
-def test_more_follows_exactly_while_records_remain(
+def test_more_to_follow_is_true_while_records_remain(
     apple: FakeApple, server: Server, pages: Pages, call: Send, count: int, sizes: list[int]
 ) -> None:
     apple.add_devices(count, server=server)
@@ -76,7 +76,7 @@ def test_more_follows_exactly_while_records_remain(
     assert call("POST", "/devices/sync", {"cursor": fetched[-1]["cursor"]}).json()["devices"] == []
 
 
-def test_more_follows_in_a_sync_exactly_while_records_remain(
+def test_more_to_follow_of_a_sync_is_true_while_records_remain(
     apple: FakeApple, server: Server, pages: Pages
 ) -> None:
     cursor = pages()[-1]["cursor"]
@@ -86,7 +86,7 @@ def test_more_follows_in_a_sync_exactly_while_records_remain(
     assert tuple(serials(synced)) == known
 
 
-def test_a_fetch_is_a_snapshot_and_changes_follow_in_sync(
+def test_fetch_is_a_snapshot_and_sync_returns_later_changes(
     apple: FakeApple, server: Server, pages: Pages, call: Send
 ) -> None:
     known = apple.add_devices(4, server=server)
@@ -138,7 +138,7 @@ def test_a_sync_needs_a_cursor_of_this_service(
 
 
 @pytest.mark.parametrize("path", ["/devices/sync", "/server/devices"])
-def test_a_cursor_lives_for_seven_days(
+def test_cursor_expires_after_seven_days(
     apple: FakeApple, server: Server, pages: Pages, call: Send, clock: FrozenClock, path: str
 ) -> None:
     apple.add_devices(2, server=server)
@@ -184,7 +184,7 @@ def test_sync_returns_operations_after_the_cursor_and_always_a_new_cursor(
     )
 
 
-def test_a_cursor_in_the_middle_of_a_fetch_is_good_for_sync(
+def test_cursor_in_the_middle_of_a_fetch_is_valid_for_sync(
     apple: FakeApple, server: Server, pages: Pages, call: Send
 ) -> None:
     apple.add_devices(3, server=server)
@@ -213,7 +213,7 @@ def test_the_same_cursor_gives_the_same_records_again(
     assert pages("/devices/sync", cursor)[0]["devices"] == pages("/devices/sync", cursor)[0]["devices"]
 
 
-def test_a_record_may_come_again_in_the_next_sync(
+def test_record_can_be_repeated_in_the_next_sync(
     apple: FakeApple, server: Server, pages: Pages, clock: FrozenClock
 ) -> None:
     cursor = pages()[-1]["cursor"]
@@ -288,7 +288,7 @@ def test_a_device_may_be_missing_from_sync_only(
     assert serials(pages("/devices/sync", cursor)) == list(known)
 
 
-def test_more_does_not_follow_for_hidden_records_only(apple: FakeApple, server: Server, pages: Pages) -> None:
+def test_more_to_follow_ignores_hidden_records(apple: FakeApple, server: Server, pages: Pages) -> None:
     cursor = pages()[-1]["cursor"]
     known = apple.add_devices(3, server=server)
     apple.faults.hide_from_sync(known[1:])
@@ -296,7 +296,7 @@ def test_more_does_not_follow_for_hidden_records_only(apple: FakeApple, server: 
     assert serials([page]) == [known[0]]
 
 
-def test_fetched_until_tells_the_progress(
+def test_fetched_until_shows_the_progress(
     apple: FakeApple, server: Server, pages: Pages, clock: FrozenClock
 ) -> None:
     apple.add_devices(1, server=server)
@@ -325,7 +325,7 @@ def test_cursors_are_opaque_and_differ(
     assert length is None or {len(cursor) for cursor in cursors} == {length}
 
 
-def test_keys_without_a_value_are_absent_and_unknown_ones_possible(
+def test_keys_without_a_value_are_absent_and_unknown_keys_possible(
     apple: FakeApple, server: Server, pages: Pages, call: Send
 ) -> None:
     (serial,) = apple.add_devices(1, server=server)
@@ -352,7 +352,7 @@ def test_a_device_can_change_silently(apple: FakeApple, server: Server, pages: P
 
 
 @pytest.mark.parametrize("by", ["-1", "someone@contoso.example"])
-def test_who_assigned_a_device_may_be_minus_one(
+def test_assigner_of_a_device_may_be_minus_one(
     apple: FakeApple, server: Server, pages: Pages, by: str
 ) -> None:
     apple.settings.device_assigned_by = by
@@ -361,7 +361,7 @@ def test_who_assigned_a_device_may_be_minus_one(
 
 
 @pytest.mark.slow
-def test_a_fleet_of_20000_pages_fast_and_starting_a_fetch_is_cheap(
+def test_fleet_of_20000_is_paged_fast_and_starting_a_fetch_is_cheap(
     apple: FakeApple, server: Server, call: Send, open_session: Callable[..., str]
 ) -> None:
     """CPU time, with room for a slow machine: about 0.06 s per 10,000 devices were measured."""

@@ -69,7 +69,7 @@ def test_a_device_moves_between_servers(
     assert details == {serials[0]: {"response_status": "NOT_ACCESSIBLE"}}
 
 
-def test_assigning_to_another_server_moves_and_to_the_same_one_takes_the_profile(
+def test_assigning_to_another_server_moves_and_to_the_same_one_removes_the_profile(
     apple: FakeApple, pages: Pages, define: Callable[..., str], call: Send
 ) -> None:
     apple.add_server("hq")
@@ -115,7 +115,7 @@ def test_a_new_token_supersedes_the_old_one(
     )
 
 
-def test_credentials_look_like_apples(apple: FakeApple, server: Server) -> None:
+def test_credentials_have_the_form_of_apples(apple: FakeApple, server: Server) -> None:
     credentials = apple.generate_token(server)
     assert credentials.consumer_key.startswith("CK_")
     assert credentials.consumer_secret.startswith("CS_")
@@ -135,18 +135,20 @@ def test_a_token_of_29_february_expires_on_1_march() -> None:
 
 
 def test_the_same_seed_and_clock_give_the_same_values() -> None:
-    def story(seed: int) -> tuple[object, ...]:
+    def create_values(seed: int) -> tuple[object, ...]:
         apple = FakeApple(clock=FrozenClock(), seed=seed)
         server = apple.add_server()
         serials = apple.add_devices(3, server=server)
         cursors = [apple._pager.fetch(server, {"limit": 1}, 10, apple.clock())["cursor"] for _ in range(3)]
         return server.server_uuid, serials, cursors, apple.token(), apple._identifiers.session()
 
-    assert story(1) == story(1)
-    assert all(ours != others for ours, others in zip(story(1)[:2], story(2)[:2], strict=True))
+    assert create_values(1) == create_values(1)
+    assert all(
+        ours != others for ours, others in zip(create_values(1)[:2], create_values(2)[:2], strict=True)
+    )
 
 
-def test_organizations_and_servers_live_side_by_side(apple: FakeApple, pages: Pages, call: Send) -> None:
+def test_organizations_and_servers_are_independent(apple: FakeApple, pages: Pages, call: Send) -> None:
     contoso, school = apple.add_organization("Contoso"), apple.add_organization("School", org_type="edu")
     for name, owner in (("a", contoso), ("b", contoso), ("c", school)):
         apple.add_server(name, organization=owner)
@@ -160,7 +162,7 @@ def test_organizations_and_servers_live_side_by_side(apple: FakeApple, pages: Pa
     assert apple.devices[serial].organization is contoso
 
 
-def test_devices_of_your_own_and_of_every_family(apple: FakeApple, server: Server) -> None:
+def test_devices_with_given_values_and_of_every_family(apple: FakeApple, server: Server) -> None:
     assert apple.add_devices(serials=["C02ABC", "C02DEF"], model="Mac Pro", server=server) == (
         "C02ABC",
         "C02DEF",
@@ -200,7 +202,7 @@ def test_devices_of_your_own_and_of_every_family(apple: FakeApple, server: Serve
         ),
     ],
 )
-def test_a_mistake_is_told_with_what_exists(
+def test_error_of_an_unknown_name_lists_existing_ones(
     apple: FakeApple, mistake: Callable[[FakeApple], object], said: str
 ) -> None:
     for name in ("branch", "hq"):
@@ -212,7 +214,7 @@ def test_a_mistake_is_told_with_what_exists(
     assert str(caught.value) == said
 
 
-def test_a_long_list_of_what_exists_is_cut(apple: FakeApple) -> None:
+def test_long_list_of_existing_names_is_cut(apple: FakeApple) -> None:
     apple.add_devices(serials=[f"S{number:02}" for number in range(12)])
     with pytest.raises(PortalError, match=r"'S09' and 2 more"):
         apple.device("NOPE")
@@ -230,6 +232,6 @@ def test_a_server_is_found_by_object_name_and_uuid(apple: FakeApple, server: Ser
     )
 
 
-def test_without_a_clock_time_is_real() -> None:
+def test_fake_without_a_clock_uses_real_time() -> None:
     apple = FakeApple()
     assert apple.clock().tzinfo is UTC

@@ -85,7 +85,7 @@ def test_a_device_list_is_required_except_to_define(
         ({"region": "x", "is_mdm_removable": False}, "LOCALE_INVALID"),
     ],
 )
-def test_a_profile_that_breaks_a_rule_gets_one_code(
+def test_invalid_profile_gets_one_code(
     apple: FakeApple, server: Server, call: Send, changes: dict[str, Any], code: str
 ) -> None:
     answer = call("POST", "/profile", {**GOOD, **changes})
@@ -107,7 +107,7 @@ def test_a_profile_that_breaks_a_rule_gets_one_code(
         {"skip_setup_items": ["Siri", "Android", "NotYetKnown"], "anchor_certs": ["AAAA"]},
     ],
 )
-def test_what_is_within_the_rules_is_stored(server: Server, call: Send, changes: dict[str, Any]) -> None:
+def test_valid_profile_is_stored(server: Server, call: Send, changes: dict[str, Any]) -> None:
     assert call("POST", "/profile", {**GOOD, **changes}).status_code == 200
 
 
@@ -121,7 +121,7 @@ def test_each_definition_has_a_new_id_and_may_assign(apple: FakeApple, server: S
     assert call("POST", "/profile", GOOD).json()["devices"] == {}
 
 
-def test_a_profile_is_read_as_it_was_given(server: Server, call: Send) -> None:
+def test_profile_is_returned_as_defined(server: Server, call: Send) -> None:
     given = {
         **GOOD,
         "skip_setup_items": ["Siri"],
@@ -217,7 +217,7 @@ def test_an_assignment_changes_the_device_and_shows_in_sync(
     assert (once["profile_status"], "profile_push_time" in once) == ("assigned", False)
 
 
-def test_a_foreign_serial_does_not_stop_the_others(
+def test_serial_of_another_organization_does_not_stop_the_others(
     apple: FakeApple, define: Callable[..., str], assign: Callable[..., dict[str, Any]]
 ) -> None:
     apple.add_server("hq")
@@ -282,7 +282,7 @@ def test_changes_outside_the_window_do_not_count(
     assert assign(uuid, serials)["devices"] == {serials[0]: "SUCCESS"}
 
 
-def test_results_can_be_decided(
+def test_results_can_be_set(
     apple: FakeApple,
     server: Server,
     define: Callable[..., str],

@@ -1,4 +1,4 @@
-"""Sessions and headers, as Apple's service takes them."""
+"""Sessions and headers, accepted as by Apple's service."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Send = Callable[..., httpx.Response]
         {"oauth_nonce": "odd ~ / + nonce"},
     ],
 )
-def test_a_signature_is_verified_whatever_the_order_and_the_optional_parts(
+def test_signature_is_verified_with_any_order_and_optional_parts(
     apple: FakeApple, server: Server, get_session: Send, habit: dict[str, object]
 ) -> None:
     assert get_session(apple.token(server), **habit).status_code == 200
@@ -145,7 +145,7 @@ def test_a_revoked_token_is_rejected_and_its_sessions_end(
 @pytest.mark.parametrize(
     "change", [{"consumer_secret": "CS_wrong"}, {"oauth_signature": "AAAA"}, {"oauth_signature": "é"}]
 )
-def test_a_wrong_signature_is_told_apart(
+def test_wrong_signature_has_its_own_error(
     apple: FakeApple, server: Server, get_session: Send, change: dict[str, str]
 ) -> None:
     answer = get_session(apple.token(server), **change)
@@ -163,7 +163,7 @@ def test_a_token_expires_by_the_clock_of_the_fake(
     assert (answer.status_code, answer.text) == (401, "token_expiredUnauthorized")
 
 
-def test_a_nonce_is_good_once_per_timestamp(
+def test_nonce_is_accepted_once_per_timestamp(
     apple: FakeApple, server: Server, get_session: Send, clock: FrozenClock
 ) -> None:
     token = apple.token(server)
@@ -174,7 +174,7 @@ def test_a_nonce_is_good_once_per_timestamp(
 
 
 @pytest.mark.parametrize(("offset", "status"), [(-300, 200), (300, 200), (-301, 401), (301, 401)])
-def test_the_timestamp_must_be_near(
+def test_timestamp_must_be_close_to_the_clock(
     apple: FakeApple, server: Server, get_session: Send, clock: FrozenClock, offset: int, status: int
 ) -> None:
     text = str(int(clock().timestamp()) + offset)
@@ -194,7 +194,7 @@ def test_the_token_may_lose_its_rights(
     assert get_session(apple.token(server)).status_code == 200
 
 
-def test_terms_are_looked_at_after_the_token(apple: FakeApple, server: Server, get_session: Send) -> None:
+def test_terms_are_checked_after_the_token(apple: FakeApple, server: Server, get_session: Send) -> None:
     apple.faults.change_terms()
     assert get_session(apple.token(server), consumer_secret="wrong").text == "signature_invalidUnauthorized"
     answer = get_session(apple.token(server))
@@ -211,7 +211,7 @@ def test_terms_concern_one_organization(apple: FakeApple, get_session: Send) -> 
     assert get_session(apple.token("Fabrikam server")).text == "T_C_NOT_SIGNED"
 
 
-def test_each_session_is_new_and_older_ones_live_on(
+def test_each_session_is_new_and_older_ones_stay_valid(
     apple: FakeApple, server: Server, open_session: Callable[..., str], call: Send
 ) -> None:
     first, second = open_session(), open_session()
@@ -227,7 +227,7 @@ def test_each_session_is_new_and_older_ones_live_on(
     ]
 
 
-def test_without_a_session_nothing_works(call: Send, server: Server) -> None:
+def test_every_call_needs_a_session(call: Send, server: Server) -> None:
     answer = call("GET", "/account", session="")
     assert (answer.status_code, answer.text) == (401, "UNAUTHORIZED")
 
@@ -266,7 +266,7 @@ def test_a_session_of_another_token_is_forbidden(
     assert (answer.status_code, answer.text) == (403, "FORBIDDEN")
 
 
-def test_a_session_leads_to_its_own_server(
+def test_session_belongs_to_its_server(
     apple: FakeApple, call: Send, open_session: Callable[..., str]
 ) -> None:
     apple.add_server("hq")
@@ -369,7 +369,7 @@ def test_a_success_has_the_literal_content_type(server: Server, call: Send) -> N
         ("POST", "/devices/disowned", 404),
     ],
 )
-def test_wrong_methods_and_unknown_paths_are_told_apart(
+def test_wrong_methods_and_unknown_paths_have_different_errors(
     apple: FakeApple, server: Server, call: Send, method: str, path: str, status: int
 ) -> None:
     assert call(method, path).status_code == status
@@ -424,7 +424,7 @@ def test_a_value_of_the_wrong_type_is_malformed(
         ("DELETE", "/profile/devices", 200),
     ],
 )
-def test_bodies_that_are_not_said_to_be_json_are_refused_on_demand(
+def test_bodies_without_a_json_content_type_can_be_refused(
     apple: FakeApple,
     server: Server,
     call: Send,

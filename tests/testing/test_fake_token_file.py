@@ -86,7 +86,7 @@ def secrets(plain: bytes) -> dict[str, str]:
     return value
 
 
-def test_the_usual_file_is_that_of_apple(issue: Callable[..., bytes]) -> None:
+def test_default_file_has_the_form_of_apples(issue: Callable[..., bytes]) -> None:
     head, _, body = issue().decode().partition("\n\n")
     assert head.split("\n") == [
         'Content-Type: application/pkcs7-mime; name="smime.p7m"; smime-type=enveloped-data',
@@ -111,7 +111,7 @@ def test_the_usual_file_is_that_of_apple(issue: Callable[..., bytes]) -> None:
     assert len(content["encrypted_content"].native) % 16 == 0
 
 
-def test_the_usual_content_is_that_of_apple(
+def test_default_content_has_the_form_of_apples(
     issue: Callable[..., bytes], decrypt: Callable[[bytes], bytes]
 ) -> None:
     plain = decrypt(issue(armor="binary")).decode()

@@ -42,7 +42,7 @@ def test_device_keys_appear_with_their_version(
 
 
 @pytest.mark.parametrize(("version", "shown"), [(2, "iOS"), (6, "iOS"), (7, "iPadOS"), (10, "iPadOS")])
-def test_ipads_change_their_system(
+def test_system_of_ipads_depends_on_the_version(
     apple: FakeApple, server: Server, call: Send, version: int, shown: str
 ) -> None:
     apple.add_devices(1, server=server, family="iPad")

@@ -1,4 +1,4 @@
-"""What runs on loopback is reached past the proxies that environment variables name."""
+"""Servers on loopback are reached directly, without the proxies named by environment variables."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from pyade.testing import DeviceAuthority, FakeApple, FakeBusiness, FakeMac, Fro
 from pyade.testing.http.wire import ServedResponse, WireRequest, WireResponse
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NOBODY = "http://127.0.0.1:1"
+UNREACHABLE = "http://127.0.0.1:1"
 
 
 @pytest.fixture(autouse=True)
 def proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Name a proxy that is not there, for everything."""
+    """Name a proxy that does not exist, for all addresses."""
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(name, NOBODY)
+        monkeypatch.setenv(name, UNREACHABLE)
 
 
 @pytest.fixture
@@ -73,14 +73,14 @@ def mdm(apple: FakeApple, authority: DeviceAuthority) -> Iterator[LoopbackServer
         yield running
 
 
-def test_the_proxy_is_one_that_httpx_would_use(apple: FakeApple) -> None:
+def test_httpx_would_use_the_proxy(apple: FakeApple) -> None:
     with apple.serve() as served, pytest.raises(httpx.ConnectError):
         httpx.get(served.base_url + "/account")
     assert not apple.requests
 
 
 @pytest.mark.parametrize("backend", ["sync", "asyncio", "trio"])
-def test_a_mac_enrolls_past_it(
+def test_mac_enrolls_without_the_proxy(
     apple: FakeApple, authority: DeviceAuthority, mdm: LoopbackServer, backend: str
 ) -> None:
     serial = next(iter(apple.devices))
@@ -90,7 +90,7 @@ def test_a_mac_enrolls_past_it(
     assert mac.history == [f"POST {mdm.base_url}/enroll: 200"]
 
 
-def test_both_services_are_reached(apple: FakeApple) -> None:
+def test_both_services_are_reached_without_the_proxy(apple: FakeApple) -> None:
     business = FakeBusiness(apple)
     with (
         apple.serve() as served,
@@ -112,7 +112,7 @@ def test_both_services_are_reached(apple: FakeApple) -> None:
     ("name", "arguments", "words"),
     [("quickstart", ["--devices", "5"], "5 added"), ("enrollment_app", [], "identity='acme'")],
 )
-def test_the_examples_run_past_it(
+def test_examples_run_without_the_proxy(
     name: str, arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     example = load(name)

@@ -1,4 +1,4 @@
-"""Device authorities, their devices and messages, made by openssl and by surgery on what openssl made."""
+"""Device authorities, their devices and messages, made by openssl and by editing openssl's output."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ policy = any
 [any]
 commonName = optional
 """
-WORDS = {"UDID": "564D6C7A", "SERIAL": "C02TEST00001", "PRODUCT": "Mac14,2", "VERSION": "23B74"}
-CONTENT = plistlib.dumps({**WORDS, "NEW": "MachineInfo" * 1000}) + b"\r\n"
+MACHINE_INFO = {"UDID": "564D6C7A", "SERIAL": "C02TEST00001", "PRODUCT": "Mac14,2", "VERSION": "23B74"}
+CONTENT = plistlib.dumps({**MACHINE_INFO, "NEW": "MachineInfo" * 1000}) + b"\r\n"
 SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
 CA = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n"
 DEVICE = (
@@ -112,7 +112,7 @@ class DevicePki:
             given=content,
         )
 
-    def file_of(self, *issued: Issued) -> Path:
+    def write_bundle(self, *issued: Issued) -> Path:
         """Put several certificates into one file."""
         self._count += 1
         path = self.folder / f"bag{self._count}.pem"
@@ -132,13 +132,13 @@ def pki(openssl: OpenSSL, tmp_path_factory: pytest.TempPathFactory) -> DevicePki
 
 @pytest.fixture(scope="session")
 def device_ca(pki: DevicePki) -> Issued:
-    """A stand-in for Apple's, with its name and its dates."""
+    """A stand-in for Apple's authority, with its name and its dates."""
     return pki.issue(subject=DEVICE_CA, extensions=CA, dates=("20070416225446Z", "20140416225446Z"))
 
 
 @pytest.fixture(scope="session")
 def mac(pki: DevicePki, device_ca: Issued) -> Issued:
-    """A device of ``device_ca``, as Macs are."""
+    """A device of ``device_ca``, like a Mac."""
     return pki.issue(device_ca)
 
 
@@ -174,7 +174,7 @@ class SignerPieces:
         )
 
     def by(self, issued: Issued, content: bytes = CONTENT) -> SignerPieces:
-        """Sign again, with RSA and SHA-1, what there is now."""
+        """Sign the current content again, with RSA and SHA-1."""
         data = content if self.attributes is None else tlv(0x31, *self.attributes)
         return attrs.evolve(self, signature=sha1_rsa(issued, data))
 
@@ -200,7 +200,7 @@ class SignerPieces:
 
 @attrs.frozen(kw_only=True)
 class Pieces:
-    """A signed message that openssl made, taken apart to be put together in another way."""
+    """A signed message from openssl, taken apart to be put together in another way."""
 
     digests: bytes
     content: bytes | None
@@ -273,19 +273,19 @@ def attributed(pki: DevicePki, mac: Issued) -> Pieces:
 
 
 @pytest.fixture(scope="session")
-def stranger(pki: DevicePki) -> Issued:
-    """Self-signed, with a device's name."""
+def untrusted_device(pki: DevicePki) -> Issued:
+    """A self-signed certificate with a device's name."""
     return pki.issue()
 
 
 @attrs.frozen(kw_only=True)
 class World:
-    """What the tables below build messages from."""
+    """The authorities, devices and messages from which the tables below are built."""
 
     pki: DevicePki
     ca: Issued
     mac: Issued
-    stranger: Issued
+    untrusted_device: Issued
     plain: Pieces
     attributed: Pieces
 
@@ -308,6 +308,13 @@ class World:
 
 @pytest.fixture(scope="session")
 def world(
-    pki: DevicePki, device_ca: Issued, mac: Issued, stranger: Issued, plain: Pieces, attributed: Pieces
+    pki: DevicePki,
+    device_ca: Issued,
+    mac: Issued,
+    untrusted_device: Issued,
+    plain: Pieces,
+    attributed: Pieces,
 ) -> World:
-    return World(pki=pki, ca=device_ca, mac=mac, stranger=stranger, plain=plain, attributed=attributed)
+    return World(
+        pki=pki, ca=device_ca, mac=mac, untrusted_device=untrusted_device, plain=plain, attributed=attributed
+    )

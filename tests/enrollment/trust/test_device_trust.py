@@ -1,4 +1,4 @@
-"""Which signed messages are believed: made by openssl, and by surgery on what openssl made."""
+"""Which signed messages are trusted: made by openssl, and by editing openssl's output."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from pyade.enrollment import DeviceTrust
 from pyade.enrollment.device_trust import apple_device_ca
 from pyade.errors import SigningError, TrustError
 
-# A copy on purpose: a change of the certificate must be made here, too.
+# An intentional copy: a change of the certificate must be made here, too.
 APPLE_CERTIFICATE_SHA256 = "76f27d00e1333bc88de0e2916c38c9a7f2b75774c25a794c092a80e3c4c66cce"
 APPLE_PUBLIC_KEY_SHA256 = "13686ec675f9fd26a123adb17b5533f593cf451edd6105ae39b748277a3922e5"
 
@@ -59,12 +59,14 @@ def chain_of_four(world: World) -> bytes:
     middle = world.sub_ca("Apple iPhone Certification Authority", root)
     # The pinned authority's key under another certificate, as the bag of a genuine Mac holds it.
     cross = world.pki.issue(middle, subject=DEVICE_CA, extensions=CA, key=world.ca)
-    return world.sign(world.mac, "-noattr", "-certfile", world.pki.file_of(world.ca, cross, middle, root))
+    return world.sign(
+        world.mac, "-noattr", "-certfile", world.pki.write_bundle(world.ca, cross, middle, root)
+    )
 
 
 def extra_certificates(world: World) -> bytes:
     others = [world.pki.issue(subject=f"/CN={name}") for name in ("one", "two")]
-    return world.sign(world.mac, "-noattr", "-certfile", world.pki.file_of(*others))
+    return world.sign(world.mac, "-noattr", "-certfile", world.pki.write_bundle(*others))
 
 
 def of_another_issuer(world: World) -> bytes:
@@ -94,8 +96,8 @@ ACCEPTED: dict[str, Callable[[World], bytes]] = {
     "bag: leaf and Device CA": lambda w: w.sign(w.mac, "-noattr", "-certfile", w.ca.pem),
     "bag: full chain": chain_of_four,
     "bag: extra unrelated certificates": extra_certificates,
-    "bag: any order": lambda w: w.with_bag(w.der(w.ca), w.der(w.stranger), w.der(w.mac)),
-    "bag: any other order": lambda w: w.with_bag(w.der(w.stranger), w.der(w.mac), w.der(w.ca)),
+    "bag: any order": lambda w: w.with_bag(w.der(w.ca), w.der(w.untrusted_device), w.der(w.mac)),
+    "bag: any other order": lambda w: w.with_bag(w.der(w.untrusted_device), w.der(w.mac), w.der(w.ca)),
     "bag: the leaf twice": lambda w: w.with_bag(w.der(w.mac), w.der(w.mac)),
     "bag: the serial number of the leaf under another issuer": lambda w: w.with_bag(
         of_another_issuer(w), w.der(w.mac)
@@ -137,7 +139,7 @@ def test_the_authority_is_read_once_and_nothing_else_changes(
     assert read_signed_data(message, known) == read_signed_data(message)
 
 
-def test_the_surgery_changes_nothing_by_itself(plain: Pieces, attributed: Pieces, world: World) -> None:
+def test_taking_a_message_apart_changes_nothing(plain: Pieces, attributed: Pieces, world: World) -> None:
     assert plain.write() == world.sign(world.mac, "-noattr")
     assert Pieces.of(attributed.write()) == attributed
     assert plain.signer.algorithm == RSA
@@ -167,7 +169,7 @@ def test_several_authorities_also_of_one_name(pki: DevicePki, world: World) -> N
     assert trust.verify(pki.sign(CONTENT, pki.issue(other))).content == CONTENT
 
 
-def test_what_is_learned_from_the_signature(world: World, trust: DeviceTrust) -> None:
+def test_result_names_the_signing_device(world: World, trust: DeviceTrust) -> None:
     signature = trust.verify(world.sign(world.mac, digest="sha256")).signature
     assert signature.leaf_sha256 == hashlib.sha256(world.der(world.mac)).hexdigest()
     assert signature.leaf_not_before == datetime(2025, 1, 1, tzinfo=UTC)
@@ -192,14 +194,14 @@ def algorithm_that_is_no_signature(world: World) -> bytes:
 
 def issued_by_a_device(world: World) -> bytes:
     leaf = world.pki.issue(world.mac)
-    return world.sign(leaf, "-noattr", "-certfile", world.pki.file_of(world.mac, world.ca))
+    return world.sign(leaf, "-noattr", "-certfile", world.pki.write_bundle(world.mac, world.ca))
 
 
 def developer(world: World) -> bytes:
     root = world.pki.issue(subject="/CN=Apple Root CA", extensions=CA)
     relations = world.sub_ca("Apple Worldwide Developer Relations Certification Authority", root)
     leaf = world.pki.issue(relations, subject="/CN=iPhone Developer")
-    return world.sign(leaf, "-noattr", "-certfile", world.pki.file_of(relations, root, world.ca))
+    return world.sign(leaf, "-noattr", "-certfile", world.pki.write_bundle(relations, root, world.ca))
 
 
 def fake_authority(world: World) -> bytes:
@@ -212,7 +214,7 @@ def issuer_loop(world: World) -> bytes:
     other = world.sub_ca("Other", one)
     loop = world.pki.issue(other, subject="/CN=One", extensions=CA, key=one)
     leaf = world.pki.issue(other)
-    return world.sign(leaf, "-noattr", "-certfile", world.pki.file_of(other, loop, one))
+    return world.sign(leaf, "-noattr", "-certfile", world.pki.write_bundle(other, loop, one))
 
 
 def two_of_one_identifier(world: World) -> bytes:
@@ -229,7 +231,7 @@ def attributes_as_content(world: World) -> bytes:
     return attrs.evolve(changed, content=content).write()
 
 
-def swapped(world: World, **changes: Any) -> bytes:
+def swapped_signature_bytes(world: World, **changes: Any) -> bytes:
     return attrs.evolve(world.attributed, content=CONTENT.replace(b"Machine", b"machine"), **changes).write()
 
 
@@ -369,7 +371,9 @@ UNREADABLE: dict[str, tuple[Callable[[World], bytes], str]] = {
     ),
     "no signer": (lambda w: attrs.evolve(w.plain, signers=()).write(), "0 signers"),
     "two signers": (
-        lambda w: w.sign(w.mac, "-noattr", "-signer", w.stranger.pem, "-inkey", w.stranger.key_file),
+        lambda w: w.sign(
+            w.mac, "-noattr", "-signer", w.untrusted_device.pem, "-inkey", w.untrusted_device.key_file
+        ),
         "2 signers",
     ),
     "the same signer twice": (
@@ -405,7 +409,10 @@ UNREADABLE: dict[str, tuple[Callable[[World], bytes], str]] = {
 }
 
 UNTRUSTED: dict[str, tuple[Callable[[World], bytes], str]] = {
-    "signed attributes with wrong digest (content swapped)": (swapped, "is not that of the content"),
+    "signed attributes with wrong digest (content swapped)": (
+        swapped_signature_bytes,
+        "is not that of the content",
+    ),
     "contentType attribute is not id-data": (
         lambda w: tampered_attributes(
             w, *w.attributes(without=CONTENT_TYPE), attribute(CONTENT_TYPE, SIGNED_DATA)
@@ -417,7 +424,7 @@ UNTRUSTED: dict[str, tuple[Callable[[World], bytes], str]] = {
         "certificate is not in the message",
     ),
     "signer certificate not in the bag, others are": (
-        lambda w: w.with_bag(w.der(w.ca), w.der(w.stranger)),
+        lambda w: w.with_bag(w.der(w.ca), w.der(w.untrusted_device)),
         "certificate is not in the message",
     ),
     "signer certificate not in the bag, named by key identifier": (
@@ -446,7 +453,10 @@ UNTRUSTED: dict[str, tuple[Callable[[World], bytes], str]] = {
         "not by the key",
     ),
     "leaf issued by Apple's developer authority": (developer, "not issued by a trusted authority"),
-    "self-signed leaf": (lambda w: w.sign(w.stranger, "-noattr"), "not issued by a trusted authority"),
+    "self-signed leaf": (
+        lambda w: w.sign(w.untrusted_device, "-noattr"),
+        "not issued by a trusted authority",
+    ),
     "leaf of an unknown authority": (
         lambda w: w.sign(w.pki.issue(w.pki.issue(subject="/CN=Contoso CA", extensions=CA)), "-noattr"),
         "not issued by a trusted authority",
@@ -484,7 +494,7 @@ UNTRUSTED: dict[str, tuple[Callable[[World], bytes], str]] = {
         "that of an authority",
     ),
     "signature with a different key": (
-        lambda w: attrs.evolve(w.plain, signers=(w.plain.signer.by(w.stranger),)).write(),
+        lambda w: attrs.evolve(w.plain, signers=(w.plain.signer.by(w.untrusted_device),)).write(),
         "not by the key",
     ),
     "one flipped bit in the content": (
@@ -532,7 +542,7 @@ def test_untrusted(case: str, world: World, trust: DeviceTrust) -> None:
     assert not error.is_malformed
 
 
-def test_something_else_than_bytes(trust: DeviceTrust) -> None:
+def test_message_must_be_bytes(trust: DeviceTrust) -> None:
     assert "str was given, bytes are needed" in refused(trust, "MII").reason  # type: ignore[arg-type]
 
 
@@ -576,7 +586,7 @@ class TestDates:
     @pytest.mark.parametrize(
         "now", [STARTS - timedelta(minutes=59), STARTS, ENDS, ENDS + timedelta(minutes=59)]
     )
-    def test_a_clock_within_the_dates(self, now: datetime, world: World) -> None:
+    def test_certificate_is_valid_within_its_dates(self, now: datetime, world: World) -> None:
         trust = DeviceTrust([world.ca.certificate], leaf_clock=lambda: now)
         assert trust.verify(world.plain.write()).content == CONTENT
 
@@ -584,7 +594,7 @@ class TestDates:
         "now",
         [datetime(2008, 1, 1, tzinfo=UTC), STARTS - timedelta(minutes=61), ENDS + timedelta(minutes=61)],
     )
-    def test_a_clock_outside_the_dates(self, now: datetime, world: World) -> None:
+    def test_certificate_is_refused_outside_its_dates(self, now: datetime, world: World) -> None:
         trust = DeviceTrust([world.ca.certificate], leaf_clock=lambda: now)
         error = refused(trust, world.plain.write())
         assert "valid from 2025-01-01 to 2035-01-01" in error.reason
@@ -612,15 +622,15 @@ class TestApple:
             "CN=Apple iPhone Device CA,OU=Apple iPhone,O=Apple Inc.,C=US"
         )
 
-    def test_it_is_what_apple_trusts(self) -> None:
+    def test_pinned_authority_is_the_default_trust(self) -> None:
         assert DeviceTrust.apple().anchors == (apple_device_ca(),)
 
-    def test_a_look_alike_is_refused(self, world: World) -> None:
+    def test_authority_with_apples_name_and_another_key_is_refused(self, world: World) -> None:
         assert world.ca.certificate.subject == apple_device_ca().subject
         error = refused(DeviceTrust.apple(), world.sign(world.mac, "-noattr", "-certfile", world.ca.pem))
         assert "not issued by a trusted authority" in error.reason
 
-    def test_the_clock_is_handed_on(self) -> None:
+    def test_clock_is_passed_on(self) -> None:
         def clock() -> datetime:
             return datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -639,33 +649,33 @@ def test_a_leaf_with_an_extension_that_cannot_be_read_is_refused(
 
 
 class TestAnchors:
-    def test_none_at_all_is_no_way_to_trust(self) -> None:
+    def test_empty_list_of_anchors_is_refused(self) -> None:
         with pytest.raises(SigningError, match=r"anchors is empty.*DeviceTrust\.apple"):
             DeviceTrust([])
 
-    def test_a_device_is_no_anchor(self, mac: Issued) -> None:
+    def test_device_certificate_is_refused_as_anchor(self, mac: Issued) -> None:
         with pytest.raises(SigningError, match="does not belong to an authority"):
             DeviceTrust([mac.certificate])
 
-    def test_something_else_than_a_certificate(self, device_ca: Issued) -> None:
+    def test_anchor_must_be_a_certificate(self, device_ca: Issued) -> None:
         with pytest.raises(SigningError, match="holds bytes: certificates are needed"):
             DeviceTrust([device_ca.pem.read_bytes()])  # type: ignore[list-item]
         with pytest.raises(SigningError, match="put a single certificate into a list"):
             DeviceTrust(device_ca.certificate)  # type: ignore[arg-type]
 
-    def test_an_extension_that_cannot_be_read(self, pki: DevicePki) -> None:
+    def test_anchor_with_an_unreadable_extension_is_refused(self, pki: DevicePki) -> None:
         authority = pki.issue(extensions="basicConstraints=DER:0500\n")
         with pytest.raises(SigningError, match="cannot be read"):
             DeviceTrust([authority.certificate])
 
-    def test_an_extension_that_is_there_twice(self, pki: DevicePki) -> None:
+    def test_anchor_with_a_duplicate_extension_is_refused(self, pki: DevicePki) -> None:
         der = pki.issue(subject=DEVICE_CA, extensions=CA).certificate.public_bytes(Encoding.DER)
         twice = der.replace(bytes.fromhex("0603551d0e"), bytes.fromhex("0603551d13"))  # its key identifier
         assert twice != der
         with pytest.raises(SigningError, match="cannot be read"):
             DeviceTrust([x509.load_der_x509_certificate(twice)])
 
-    def test_a_key_of_another_kind(self, pki: DevicePki) -> None:
+    def test_anchor_with_another_key_type_is_refused(self, pki: DevicePki) -> None:
         authority = pki.issue(extensions=CA, key="ed25519", digest="null")
         with pytest.raises(SigningError, match="RSA or EC key"):
             DeviceTrust([authority.certificate])

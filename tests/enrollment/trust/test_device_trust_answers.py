@@ -1,4 +1,4 @@
-"""What is answered to each message of the tables beside, both ways in: by the service, not by its parts."""
+"""The response to each message of the tables in ``test_device_trust``, for both requests of the service."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 from tests.cases import each
-from tests.enrollment.conftest import HOST, Desk
+from tests.enrollment.conftest import HOST, Organization
 from tests.enrollment.test_service import dump
-from tests.enrollment.trust.conftest import WORDS, World
+from tests.enrollment.trust.conftest import MACHINE_INFO, World
 from tests.enrollment.trust.test_device_trust import ACCEPTED, UNREADABLE, UNTRUSTED
 from tests.keys import RSA_KEYS
 
@@ -41,68 +41,74 @@ def signer() -> Signer:
 
 
 @pytest.fixture
-def desk(
+def organization(
     authority: DeviceAuthority, device: DeviceIdentity, signer: Signer, trust: DeviceTrust
-) -> Iterator[Desk]:
+) -> Iterator[Organization]:
     """An organization that knows the serial number in the messages."""
-    desk = Desk(kind="sync", authority=authority, mac=device, signer=signer, options={"trust": trust})
-    yield desk
-    desk.store.close()
+    organization = Organization(
+        kind="sync", authority=authority, mac=device, signer=signer, options={"trust": trust}
+    )
+    yield organization
+    organization.store.close()
 
 
-def both(desk: Desk, message: bytes) -> tuple[EnrollmentResponse, EnrollmentResponse]:
-    service = desk.service()
+def both(organization: Organization, message: bytes) -> tuple[EnrollmentResponse, EnrollmentResponse]:
+    service = organization.service()
     header = base64.b64encode(message).decode()
     return service.enroll(message), service.open_web_view(header, host=HOST)
 
 
 @each("case", ACCEPTED)
-def test_what_is_believed_enrolls(case: str, desk: Desk, world: World) -> None:
-    desk.later(hours=1)  # a Mac may not ask too often
-    for answer in both(desk, ACCEPTED[case](world)):
+def test_trusted_message_enrolls(case: str, organization: Organization, world: World) -> None:
+    organization.later(hours=1)  # a Mac may not ask too often
+    for answer in both(organization, ACCEPTED[case](world)):
         assert (answer.status, answer.decision.serial_number) == (200, "C02TEST00001")
 
 
 @each("case", [*UNREADABLE, *UNTRUSTED])
-def test_what_is_not_believed_changes_nothing_but_the_record(case: str, desk: Desk, world: World) -> None:
+def test_untrusted_message_writes_only_its_record(
+    case: str, organization: Organization, world: World
+) -> None:
     status = 400 if case in UNREADABLE else 403
     make, reason = {**UNREADABLE, **UNTRUSTED}[case]
     message = make(world)
-    before, told = dump(desk), len(desk.events())
-    for answer in both(desk, message):
+    before, event_count = dump(organization), len(organization.events())
+    for answer in both(organization, message):
         assert (answer.status, answer.body) == (status, REFUSALS[status])
         assert reason in answer.decision.reason
         assert answer.decision.serial_number == "", "nothing that it said can be trusted"
-    assert dump(desk) == before
-    assert [event.serial_number for event in desk.events()[told:]] == [None], "the second one is counted"
+    assert dump(organization) == before
+    assert [event.serial_number for event in organization.events()[event_count:]] == [None], (
+        "the second one is counted"
+    )
 
 
 ENTITY = (
     b"<!DOCTYPE plist [<!ENTITY e 'x'>]><plist><dict><key>SERIAL</key><string>&e;</string></dict></plist>"
 )
 BAD_WORDS = {
-    "root array": plistlib.dumps([WORDS]),
-    "wrong type": plistlib.dumps({**WORDS, "SERIAL": 1}),
-    "a flag that is a number": plistlib.dumps({**WORDS, "MDM_CAN_REQUEST_SOFTWARE_UPDATE": 1}),
-    "empty serial": plistlib.dumps({**WORDS, "SERIAL": ""}),
-    "missing serial": plistlib.dumps({key: value for key, value in WORDS.items() if key != "SERIAL"}),
+    "root array": plistlib.dumps([MACHINE_INFO]),
+    "wrong type": plistlib.dumps({**MACHINE_INFO, "SERIAL": 1}),
+    "a flag that is a number": plistlib.dumps({**MACHINE_INFO, "MDM_CAN_REQUEST_SOFTWARE_UPDATE": 1}),
+    "empty serial": plistlib.dumps({**MACHINE_INFO, "SERIAL": ""}),
+    "missing serial": plistlib.dumps({key: value for key, value in MACHINE_INFO.items() if key != "SERIAL"}),
     "entity declarations": ENTITY,
     "not a property list": b"not a property list",
-    "binary property list": plistlib.dumps(WORDS, fmt=plistlib.FMT_BINARY),
+    "binary property list": plistlib.dumps(MACHINE_INFO, fmt=plistlib.FMT_BINARY),
 }
 
 
 @each("case", BAD_WORDS)
-def test_a_good_signature_does_not_help_bad_words(case: str, desk: Desk, world: World) -> None:
-    before = dump(desk)
-    for answer in both(desk, world.pki.sign(BAD_WORDS[case], world.mac, "-noattr")):
+def test_signed_invalid_machine_info_is_refused(case: str, organization: Organization, world: World) -> None:
+    before = dump(organization)
+    for answer in both(organization, world.pki.sign(BAD_WORDS[case], world.mac, "-noattr")):
         assert (answer.status, answer.body) == (400, REFUSALS[400])
-    assert dump(desk) == before
+    assert dump(organization) == before
 
 
 @each("header", [None, "", "=", "not base64!", "\u00e9", "A" * 200_000])
-def test_a_header_that_cannot_be_read_changes_nothing(header: str | None, desk: Desk) -> None:
-    before = dump(desk)
-    answer = desk.service().open_web_view(header, host=HOST)
+def test_unreadable_header_changes_nothing(header: str | None, organization: Organization) -> None:
+    before = dump(organization)
+    answer = organization.service().open_web_view(header, host=HOST)
     assert (answer.status, answer.body) == (400, REFUSALS[400])
-    assert dump(desk) == before
+    assert dump(organization) == before

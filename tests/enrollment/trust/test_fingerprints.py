@@ -1,4 +1,4 @@
-"""A device's certificate has one fingerprint: only its issuer could write it in a second way."""
+"""A device's certificate has one fingerprint: only its issuer could encode it in a second way."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def boolean_of_one(tbs: bytes) -> bytes:
 
 
 def without_null(tbs: bytes) -> bytes:
-    """Leave out the parameters of the key's algorithm, and mend the lengths around."""
+    """Leave out the parameters of the key's algorithm, and correct the enclosing lengths."""
     key = bytes.fromhex("300d06092a864886f70d0101010500")
     assert tbs.count(key) == 1
     start = tbs.index(key) - 3
@@ -78,8 +78,8 @@ SECOND_WAYS: dict[str, Callable[[bytes, bytes, bytes], bytes]] = {
 
 
 @pytest.fixture(scope="module")
-def even(pki: DevicePki, world: World) -> tuple[World, Pieces]:
-    """A device whose certificate has a signature that ends in seven zeros: they could be called unused."""
+def zero_ended_device(pki: DevicePki, world: World) -> tuple[World, Pieces]:
+    """A device whose certificate's signature ends in seven zero bits, which could be marked unused."""
     builder = world.mac.certificate.tbs_certificate_bytes
     for number in range(5_000):
         tbs = builder.replace(b"0028864F", b"%08X" % number)
@@ -92,9 +92,9 @@ def even(pki: DevicePki, world: World) -> tuple[World, Pieces]:
 
 @each("way", SECOND_WAYS)
 def test_a_certificate_in_a_second_form_is_refused(
-    way: str, even: tuple[World, Pieces], trust: DeviceTrust
+    way: str, zero_ended_device: tuple[World, Pieces], trust: DeviceTrust
 ) -> None:
-    _, plain = even
+    _, plain = zero_ended_device
     leaf = plain.certificates[0]
     assert trust.verify(plain.write()).signature.leaf_sha256 == hashlib.sha256(leaf).hexdigest()
     second = SECOND_WAYS[way](*split(x509.load_der_x509_certificate(leaf)))
@@ -113,7 +113,7 @@ def test_a_certificate_in_a_second_form_is_refused(
         ),
     }.items(),
 )
-def test_what_an_authority_signed_in_another_form_than_der_is_refused(
+def test_certificate_that_an_authority_signed_in_another_form_than_der_is_refused(
     change: tuple[str, Callable[[bytes], bytes]], world: World, trust: DeviceTrust
 ) -> None:
     tbs = world.mac.certificate.tbs_certificate_bytes

@@ -1,4 +1,4 @@
-"""What 64 KiB of untrusted input may cost: counted here, the same everywhere; benchmarks measure it."""
+"""The cost of 64 KiB of untrusted input: counted here, the same on each machine; benchmarks measure time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORDS = plistlib.dumps(
     {"UDID": "564D6C7A", "SERIAL": "C02EXAMPLE01", "PRODUCT": "Mac14,2", "VERSION": "23B74"}
 )
 AUTHORITY = DeviceAuthority.generate()
-MAC, STRANGER = AUTHORITY.issue(), DeviceAuthority.generate().issue()
+MAC, UNTRUSTED = AUTHORITY.issue(), DeviceAuthority.generate().issue()
 TRUST = AUTHORITY.trust
 
 
@@ -47,7 +47,7 @@ def calls(work: Callable[[], object]) -> int:
     return counted["call"] + counted["c_call"]
 
 
-USUAL = STRANGER.sign(WORDS)
+USUAL = UNTRUSTED.sign(WORDS)
 KINDS = {
     "too many": unsigned_messages(MAC),
     "as many as are read": unsigned_messages(MAC, elements=1_800),

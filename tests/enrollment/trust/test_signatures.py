@@ -1,7 +1,7 @@
-"""Machines whose policy forbids SHA-1: said where the trust is made, and wherever it comes up later.
+"""Machines whose policy forbids SHA-1 get an error when the trust is created, and on each later use.
 
-No such machine is at hand, so the digest is exchanged for one that cryptography does not have: what it raises
-for that is what it raises there.
+No such machine is at hand, so the digest is replaced by one that cryptography does not have: it raises the
+same error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pyade.testing.mac import cms
 
 
 class Forbidden(hashes.HashAlgorithm):
-    """A digest that there is not."""
+    """A digest that does not exist."""
 
     name = "forbidden"
     digest_size = 20
@@ -49,7 +49,7 @@ def forbidden(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     signatures.check_sha1.cache_clear()
 
 
-def test_it_is_what_cryptography_raises(forbidden: None) -> None:
+def test_cryptography_raises_the_simulated_error(forbidden: None) -> None:
     with pytest.raises(UnsupportedAlgorithm):
         hashes.Hash(signatures.SHA1)
     with pytest.raises(UnsupportedAlgorithm):
@@ -57,7 +57,7 @@ def test_it_is_what_cryptography_raises(forbidden: None) -> None:
 
 
 @pytest.mark.parametrize("service", [EnrollmentService, AsyncEnrollmentService])
-def test_it_is_said_where_the_trust_is_made(
+def test_creating_the_trust_raises_the_error(
     service: type[EnrollmentService], world: World, forbidden: None
 ) -> None:
     from tests.enrollment.conftest import MDM
@@ -74,17 +74,19 @@ def test_it_is_said_where_the_trust_is_made(
         service(MemoryStore(), mdm=MDM, acme=AcmeIssuer(directory_url="https://ca.contoso.com/acme"))
 
 
-def test_later_it_is_the_same_error(world: World, trust: DeviceTrust, forbidden: None) -> None:
+def test_later_use_raises_the_same_error(world: World, trust: DeviceTrust, forbidden: None) -> None:
     for message in (world.plain.write(), world.attributed.write()):
         with pytest.raises(CryptoPolicyError):
             trust.verify(message)
-    leaf = world.pki.issue(world.ca, digest="sha256")  # its certificate is good, what it signs with is not
+    leaf = world.pki.issue(
+        world.ca, digest="sha256"
+    )  # its certificate is valid, its signature algorithm is not
     for options in ([], ["-noattr"]):
         with pytest.raises(CryptoPolicyError):
             trust.verify(world.sign(leaf, *options))
 
 
-def test_the_fake_mac_says_it_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fake_mac_raises_the_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
     authority = DeviceAuthority.generate()
     mac = authority.issue()
     monkeypatch.setitem(cms.DIGESTS, "sha1", Forbidden())
@@ -97,14 +99,14 @@ def test_the_fake_mac_says_it_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("now", "words"),
     [
-        (datetime(2026, 1, 1), "a time without a time zone"),  # noqa: DTZ001 - what is wrong
+        (datetime(2026, 1, 1), "a time without a time zone"),  # noqa: DTZ001 - the invalid value under test
         (datetime.min.replace(tzinfo=UTC), "0001-01-01"),
         (datetime.max.replace(tzinfo=UTC), "9999-12-31"),
         ("2026-01-01", "str"),
         (None, "NoneType"),
     ],
 )
-def test_a_clock_that_tells_no_time_is_named(now: object, words: str, world: World) -> None:
+def test_clock_that_returns_no_time_is_named(now: object, words: str, world: World) -> None:
     with pytest.raises(PolicyError, match=f"leaf_clock returned {words}"):
         DeviceTrust([world.ca.certificate], leaf_clock=lambda: now)  # type: ignore[arg-type,return-value]
     times = [datetime(2026, 1, 1, tzinfo=UTC), now]

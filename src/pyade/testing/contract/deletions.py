@@ -62,7 +62,7 @@ class DeletionPromises:
         assert record_of(store, "C02000000").deleted_at == NOW + timedelta(seconds=1)
         assert store.device("hq", "UNKNOWN") is None
 
-    def test_modified_does_not_bring_it_back_but_added_does(self, store: Store) -> None:
+    def test_added_restores_a_hidden_device_but_modified_does_not(self, store: Store) -> None:
         """A change is stored while the device stays hidden; a new assignment to the server shows it again."""
         commit(store, event("A", OpType.ADDED, 0))
         _delete(store, "A", seconds=10)
@@ -84,7 +84,7 @@ class DeletionPromises:
         assert commit(store, event("A", OpType.ADDED, 4)) == ChangeCounts(stale=1)
         assert serials_of(store) == []
 
-    def test_deleted_here_and_released_by_apple_comes_back_when_added(self, store: Store) -> None:
+    def test_hidden_and_released_device_is_restored_when_added(self, store: Store) -> None:
         """A device that left and was assigned again is a new assignment, even within one second."""
         commit(store, event("A", OpType.ADDED, 0))
         _delete(store, "A", seconds=1)
@@ -95,7 +95,7 @@ class DeletionPromises:
         assert serials_of(store) == ["A"]
 
     @pytest.mark.parametrize(("began", "returns"), [(-1, False), (0, False), (1, True)])
-    def test_full_list_brings_it_back_if_it_began_later(
+    def test_full_list_restores_the_device_if_it_began_later(
         self, store: Store, began: float, returns: bool
     ) -> None:
         """A list that began before the deletion does not restore the device."""
@@ -204,7 +204,7 @@ class DeletionPromises:
         assert store.purge_released("hq", now=NOW + timedelta(days=50)) == 1
         assert serials_of(store, released=None) == ["A"]
 
-    def test_purge_removes_what_was_deleted_here_and_then_released(self, store: Store) -> None:
+    def test_purge_removes_devices_that_were_hidden_and_then_released(self, store: Store) -> None:
         """A hidden device is purged after Apple released it; one that Apple lists stays hidden."""
         commit(store, *fleet_of(2))
         for serial in ("C02000000", "C02000001"):

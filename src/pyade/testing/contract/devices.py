@@ -132,7 +132,7 @@ class PagePromises:
         assert commit(store, *page, seconds=60) == ChangeCounts(unchanged=3)
         assert list(store.devices("hq", released=None)) == before
 
-    def test_page_of_the_first_list_may_bring_what_is_known(self, store: Store) -> None:
+    def test_page_of_the_first_list_may_contain_known_devices(self, store: Store) -> None:
         """If a page of the first list mixes known and new devices, only the new ones are added, each once."""
         first = SyncState(full_sync=1, listing_since=NOW)
         store.add_token(example_token("other"))
@@ -240,7 +240,7 @@ class PagePromises:
 class FullSyncPromises:
     """A complete full list releases the devices that it did not contain."""
 
-    def test_finished_list_releases_what_it_did_not_show(self, store: Store) -> None:
+    def test_finished_list_releases_devices_missing_from_it(self, store: Store) -> None:
         """Unlisted devices are released but kept; those with a newer event are not released."""
         commit(store, *fleet_of(3), source=Source.FETCH, full_sync=1, listing_since=NOW - timedelta(days=7))
         commit(store, event("NEW", OpType.ADDED, 10))

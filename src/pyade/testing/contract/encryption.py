@@ -126,7 +126,9 @@ class EncryptionContract:
         with open_store([OLD]) as store:
             check_secrets(store)
 
-    def test_plain_store_contains_the_secrets(self, open_store: OpenStore, raw: Callable[[], bytes]) -> None:
+    def test_unencrypted_secret_is_found_in_the_raw_data(
+        self, open_store: OpenStore, raw: Callable[[], bytes]
+    ) -> None:
         """Without keys the stored bytes contain each secret except those stored only as a hash."""
         with open_store(None) as store:
             store_secrets(store)

@@ -1,4 +1,4 @@
-"""What stands between a client and the fake Apple: a proxy, or Apple on a bad day."""
+"""An interceptor between a client and the fake Apple, such as a proxy or a faulty Apple."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 Answer = Callable[[httpx.Request, Any], httpx.Response | None]
 
 
-def spoiled_by(bad: Iterable[str], answer: Callable[[], httpx.Response]) -> Answer:
-    """Answer each assignment of one of *bad* as a whole with *answer*."""
-    spoiling = set(bad)
+def failing_for(bad: Iterable[str], answer: Callable[[], httpx.Response]) -> Answer:
+    """Answer each assignment that contains one of *bad* as a whole with *answer*."""
+    bad_serials = set(bad)
 
     def handle(request: httpx.Request, body: Any) -> httpx.Response | None:
-        is_spoiled = request.url.path == "/profile/devices" and spoiling & set(body["devices"])
-        return answer() if is_spoiled else None
+        has_bad_serial = request.url.path == "/profile/devices" and bad_serials & set(body["devices"])
+        return answer() if has_bad_serial else None
 
     return handle
 
 
-def refusing(name: str, answer: Callable[[], httpx.Response]) -> Answer:
+def failing_definition_of(name: str, answer: Callable[[], httpx.Response]) -> Answer:
     """Answer the definition of the profile called *name* with *answer*."""
 
     def handle(request: httpx.Request, body: Any) -> httpx.Response | None:
@@ -41,8 +41,8 @@ def refusing(name: str, answer: Callable[[], httpx.Response]) -> Answer:
 
 
 @attrs.define
-class Front:
-    """What stands before Apple: counts what comes through, and answers some of it itself."""
+class Interceptor:
+    """Records the requests to Apple, and answers some of them itself."""
 
     world: World
     answer: Answer
@@ -53,13 +53,13 @@ class Front:
         found = [body for name, body in self.bodies if name == endpoint]
         return sum(index == 0 or body != found[index - 1] for index, body in enumerate(found))
 
-    def _first(self, request: httpx.Request) -> httpx.Response | None:
+    def _intercept(self, request: httpx.Request) -> httpx.Response | None:
         body = msgspec.json.decode(request.content) if request.content else None
         self.bodies.append((f"{request.method} {request.url.path}", body))
         return self.answer(request, body)
 
     def run(self, *, policy: AssignmentPolicy | None = None, **arguments: Any) -> AssignReport:
-        """Run an assigner of the world's kind, with a client that passes here."""
+        """Run an assigner of the world's kind, with a client that goes through this interceptor."""
         return self.do("run", (), arguments, policy)
 
     def assign(self, profile: EnrollmentProfile, serials: Sequence[str]) -> AssignReport:
@@ -72,10 +72,10 @@ class Front:
         inner: Any = world.apple.transport()
 
         def handle(request: httpx.Request) -> httpx.Response:
-            return self._first(request) or inner.handle_request(request)
+            return self._intercept(request) or inner.handle_request(request)
 
         async def handle_async(request: httpx.Request) -> httpx.Response:
-            return self._first(request) or await inner.handle_async_request(request)
+            return self._intercept(request) or await inner.handle_async_request(request)
 
         def work(client: Client) -> AssignReport:
             assigner = Assigner(client, world.store, policy=rules, clock=world.clock)
