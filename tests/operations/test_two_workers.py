@@ -45,7 +45,7 @@ from pathlib import Path
 import procrastinate
 from pyade import Client
 from pyade.storage import PostgresStore
-from pyade.operations import register
+from pyade.operations import register_tasks
 
 base_url, dsn, schema, clock_file, node = os.environ["PYADE_TEST_NODE"].split("|")
 
@@ -65,7 +65,7 @@ app = procrastinate.App(
     },
 )
 store = PostgresStore(dsn, schema=schema, clock=clock)
-register(app, store, client_for, clock=clock, cron="* * * * * *")
+register_tasks(app, store, client_for, clock=clock, cron="* * * * * *")
 """.replace("STALLED_SECONDS", str(STALLED_SECONDS))
 
 IDLE: LiteralString = """
