@@ -46,7 +46,7 @@ with open_store() as store:
 """
 
 KILLED_WRITER = """
-from pyade.builders import stored as documents
+from pyade.builders import documents
 from pyade.testing.store_examples import commit, fleet_of
 
 documents.encode_state = lambda state: os._exit(9)

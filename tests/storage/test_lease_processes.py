@@ -38,7 +38,7 @@ from pathlib import Path
 from pyade.core.fleet.device import Device
 from pyade.core.fleet.records import Source
 from pyade.errors import LeaseHeldError, LeaseLostError
-from pyade.builders import stored as documents
+from pyade.builders import documents
 from pyade.storage import PostgresStore, SQLiteStore
 from pyade.testing.store_examples import NOW, fleet_of
 

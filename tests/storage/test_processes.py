@@ -59,7 +59,7 @@ with open_store() as store:
 
 KILLED = """
 import os
-from pyade.builders import stored as documents
+from pyade.builders import documents
 from pyade.testing.store_examples import commit, fleet_of
 
 documents.encode_state = lambda state: os._exit(9)
