@@ -132,7 +132,7 @@ def _match(pattern: str, value: object) -> re.Match[str] | None:
 
 
 def _describe(value: object) -> str:
-    return value[:80] if isinstance(value, str) else f"{type(value).__name__}, not text"
+    return value[:80] if isinstance(value, str) else f"{repr(value)[:60]} ({type(value).__name__}, not text)"
 
 
 _MAJOR_OF_TRAIN = {20: 11, 21: 12, 22: 13, 23: 14, 24: 15, 25: 26, 26: 27}
