@@ -18,10 +18,10 @@ from pyade import errors
 from pyade.apple.error_codes import (
     CODES,
     SESSION_CODES,
+    apple_error,
     bare_code,
     is_session_lost,
     read_code,
-    refusal,
 )
 from pyade.apple.http.error_codes import retry_after
 from pyade.apple.responses import Account
@@ -228,27 +228,27 @@ def test_only_a_whole_body_is_a_code_inside_a_success() -> None:
 
 
 def test_what_apple_sent_is_shown_short_and_printable() -> None:
-    error = refusal("ask", 400, b"line\nbreak\x1b[31m " + b"x" * 5000)
+    error = apple_error("ask", 400, b"line\nbreak\x1b[31m " + b"x" * 5000)
     assert error.detail.startswith("'line break [31m xxx")
     assert len(error.detail) < 1100
 
 
 def test_an_echoed_secret_is_removed() -> None:
-    error = refusal("ask", 400, b"bad header: SESSION-top-secret-1", secrets=["SESSION-top-secret-1", ""])
+    error = apple_error("ask", 400, b"bad header: SESSION-top-secret-1", secrets=["SESSION-top-secret-1", ""])
     assert "top-secret" not in str(error)
     assert "[removed]" in str(error)
 
 
 def test_terms_name_the_organization_and_the_people(token: Token) -> None:
-    error = refusal("ask", 403, b"T_C_NOT_SIGNED", token=token)
+    error = apple_error("ask", 403, b"T_C_NOT_SIGNED", token=token)
     assert "Contoso (server token 'hq', portal user it@contoso.com)" in str(error)
     account = Account(org_name="Contoso Ltd", admin_id="admin@contoso.com")
-    error = refusal("ask", 403, b"T_C_NOT_SIGNED", token=token, account=account)
+    error = apple_error("ask", 403, b"T_C_NOT_SIGNED", token=token, account=account)
     assert "Contoso Ltd (server token 'hq', portal user it@contoso.com, now admin@contoso.com)" in str(error)
     nameless = attrs.evolve(token, org_name=None, org_id="123")
-    assert "organization 123 (" in str(refusal("ask", 403, b"T_C_NOT_SIGNED", token=nameless))
+    assert "organization 123 (" in str(apple_error("ask", 403, b"T_C_NOT_SIGNED", token=nameless))
     unknown = attrs.evolve(token, org_name=None)
-    assert "for server token 'hq'" in str(refusal("ask", 403, b"T_C_NOT_SIGNED", token=unknown))
+    assert "for server token 'hq'" in str(apple_error("ask", 403, b"T_C_NOT_SIGNED", token=unknown))
 
 
 @each(
@@ -303,5 +303,5 @@ def test_no_retry_after_breaks_the_client(value: str) -> None:
 
 @given(st.binary(max_size=200), st.integers(200, 599), st.booleans())
 def test_any_refusal_gives_an_error_that_can_be_pickled(content: bytes, status: int, session: bool) -> None:
-    error = refusal("ask", status, content, session=session)
+    error = apple_error("ask", status, content, session=session)
     assert pickle.loads(pickle.dumps(error)).detail == error.detail

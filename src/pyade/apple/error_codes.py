@@ -251,7 +251,7 @@ def is_session_lost(status: int, content: bytes) -> bool:
     return code == "FORBIDDEN" or code not in CODES
 
 
-def refusal(
+def apple_error(
     operation: str,
     status: int,
     content: bytes,
@@ -262,7 +262,7 @@ def refusal(
     account: Account | None = None,
     secrets: Iterable[str | Secret] = (),
 ) -> AppleError:
-    """Return the error for a response that is a refusal.
+    """Return the error for an error response.
 
     Args:
         operation: Name of the call.

@@ -16,7 +16,7 @@ import attrs
 import httpx
 import msgspec
 
-from pyade.apple.error_codes import bare_code, describe_owner, is_session_lost, refusal
+from pyade.apple.error_codes import apple_error, bare_code, describe_owner, is_session_lost
 from pyade.apple.http.calls import OPEN_SESSION, Call
 from pyade.apple.http.error_codes import retry_after
 from pyade.apple.http.exchange import ACCEPT_ENCODING, SESSION_BYTES, HttpCall, HttpReply
@@ -141,7 +141,7 @@ class TokenSessions:
         )
         reply = yield from ask(call)
         if not reply.is_success or bare_code(reply.content):
-            raise refusal(
+            raise apple_error(
                 OPEN_SESSION,
                 reply.status,
                 reply.content,
@@ -241,15 +241,15 @@ class DeviceAssignment(Service):
             return call.by_code[code]
         if code:
             # Seen with status 200: a code instead of the response.
-            raise refusal(call.operation, reply.status, reply.content)
+            raise apple_error(call.operation, reply.status, reply.content)
         response = super().read(call, reply)
         if isinstance(response, Account):
             self.sessions.account = response
         return response
 
-    def refusal(self, operation: str, reply: HttpReply, now: datetime, used: Secret) -> AppleError:
-        """Return the error for a refusal."""
-        return refusal(
+    def error_of(self, operation: str, reply: HttpReply, now: datetime, used: Secret) -> AppleError:
+        """Return the error for an error response."""
+        return apple_error(
             operation,
             reply.status,
             reply.content,

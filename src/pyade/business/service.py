@@ -216,7 +216,7 @@ class BusinessApi(Service):
             warn_of_next_page(call.operation, decoded, origin_of(httpx.URL(self.base_url)))
         return decoded
 
-    def refusal(self, operation: str, reply: HttpReply, now: datetime, used: Secret) -> AppleError:
+    def error_of(self, operation: str, reply: HttpReply, now: datetime, used: Secret) -> AppleError:
         """Return the exception for an error response."""
         return api_error(operation, reply.status, reply.content, reply.headers, now=now, secrets=(used,))
 
@@ -230,7 +230,7 @@ class BusinessApi(Service):
         reply = yield from ask(call)
         if reply.is_success:
             return reply.content
-        raise self.refusal(operation, reply, (yield from ask(Now())), address)
+        raise self.error_of(operation, reply, (yield from ask(Now())), address)
 
 
 def _is_safe(address: Secret, base_url: str) -> bool:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.cases import each
 
 from pyade import errors
-from pyade.apple.error_codes import is_session_lost, read_code, refusal
+from pyade.apple.error_codes import apple_error, is_session_lost, read_code
 from pyade.apple.http.error_codes import MAX_CODE, MAX_TEXT, http_date, remove_secrets, retry_after
 from pyade.business.error_codes import api_error, token_error
 from pyade.core.secret import Secret
@@ -64,8 +64,8 @@ def refusals(content: bytes, headers: Any, status: int = 400) -> list[errors.App
     """Return what both services make of it."""
     wait = retry_after(headers.get("Retry-After"), NOW)
     return [
-        refusal("ask", status, content, retry_after_s=wait, secrets=[SECRET]),
-        refusal("ask", status, content, session=True, retry_after_s=wait, secrets=[Secret(SECRET)]),
+        apple_error("ask", status, content, retry_after_s=wait, secrets=[SECRET]),
+        apple_error("ask", status, content, session=True, retry_after_s=wait, secrets=[Secret(SECRET)]),
         api_error("ask", status, content, headers, now=NOW, secrets=[SECRET]),
         token_error(status, content, headers, now=NOW, about="x", secrets=[Secret(SECRET)]),
     ]
@@ -168,13 +168,13 @@ def test_a_key_of_the_token_that_has_the_form_of_a_code_is_removed() -> None:
     key = "CK_0123456789ABCDEF"
     for content in (key.encode(), f'{{"code": "{key}"}}'.encode(), f'{{"error": "{key}"}}'.encode()):
         for error in (
-            refusal("ask", 400, content, secrets=[Secret(key)]),
+            apple_error("ask", 400, content, secrets=[Secret(key)]),
             token_error(400, content, {}, now=NOW, about="x", secrets=[key]),
         ):
             assert key not in repr(error)
     body = f'{{"errors": [{{"code": "{key}"}}]}}'.encode()
     assert key not in repr(api_error("ask", 400, body, {"X-Apple-Request-Uuid": key}, now=NOW, secrets=[key]))
-    assert refusal("ask", 400, b"NOT_FOUND", secrets=["NOT_FOUND"]).code == "NOT_FOUND"
+    assert apple_error("ask", 400, b"NOT_FOUND", secrets=["NOT_FOUND"]).code == "NOT_FOUND"
 
 
 def test_an_unreadable_description_hides_no_code() -> None:

@@ -116,8 +116,8 @@ class Service:
         """Return *call* with what is known about the service, such as its page limit."""
         return call
 
-    def refusal(self, operation: str, reply: HttpReply, now: datetime, used: Secret) -> AppleError:
-        """Return the error for a refusal, without the session that was *used* for the request."""
+    def error_of(self, operation: str, reply: HttpReply, now: datetime, used: Secret) -> AppleError:
+        """Return the error for an error response, without the session that was *used* for the request."""
         raise NotImplementedError
 
     def read(self, call: Call[T], reply: HttpReply) -> T:
@@ -157,7 +157,7 @@ class Service:
         reply, used = yield from exchange_flow(self._source, self._request(call))
         if reply.is_success:
             return reply
-        raise self.refusal(call.operation, reply, (yield from ask(Now())), used)
+        raise self.error_of(call.operation, reply, (yield from ask(Now())), used)
 
     def _request(self, call: Call[Any]) -> HttpCall:
         if not call.path.startswith("/"):
