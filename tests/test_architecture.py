@@ -18,7 +18,7 @@ import pyade
 PACKAGE = Path(pyade.__file__).parent
 RANK = {name: rank for rank, name in enumerate(name for floor in FLOORS for name in floor)}
 EXCEPTIONS = {
-    # An error carries what is known of each device; the type is loaded when it is asked for.
+    # An error carries what is known of each device; the type is loaded when it is first used.
     ("pyade.errors", "pyade.core.problems"),
     ("pyade.errors", "pyade.core.fleet.outcomes"),
     # Token.from_p7m reads as a sentence.
@@ -34,7 +34,7 @@ def _tree(path: Path) -> ast.Module:
 
 
 def _later(node: ast.Call) -> dict[str, str]:
-    """Return the names and modules of a call of ``modules_when_asked``."""
+    """Return the names and modules of a call of ``lazy_modules``."""
     return {str(one.arg): ast.literal_eval(one.value) for one in node.keywords}
 
 
@@ -46,7 +46,7 @@ MODULES = {_module_of(path): path for path in FILES}
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
-    """Yield each module that is imported: at once, when it is asked for, or for type checkers alone."""
+    """Yield each module that is imported: immediately, lazily, or for type checkers alone."""
     for node in ast.walk(tree):
         match node:
             case ast.ImportFrom(module=str(module), names=names):
@@ -55,7 +55,7 @@ def _imported(tree: ast.Module) -> Iterator[str]:
                 )
             case ast.Import(names=names):
                 yield from (one.name for one in names)
-            case ast.Call(func=ast.Name(id="modules_when_asked")):
+            case ast.Call(func=ast.Name(id="lazy_modules")):
                 yield from _later(node).values()
             case _:
                 pass
@@ -129,7 +129,7 @@ class _Uses(ast.NodeVisitor):
 def test_what_is_imported_for_type_checkers_is_not_used_at_run_time_unless_it_is_loaded_when_asked(
     path: Path,
 ) -> None:
-    """Ruff's TC004 does not know ``modules_when_asked``, which names what type checkers see."""
+    """Ruff's TC004 does not know ``lazy_modules``, which names what type checkers see."""
     tree = _tree(path)
     stubs = [node for node in tree.body if isinstance(node, ast.If)]
     told: dict[str, str] = {}
@@ -142,7 +142,7 @@ def test_what_is_imported_for_type_checkers_is_not_used_at_run_time_unless_it_is
     later = {
         name: module
         for node in calls
-        if ast.unparse(node.func) == "modules_when_asked"
+        if ast.unparse(node.func) == "lazy_modules"
         for name, module in _later(node).items()
     }
     assert later.items() <= told.items()
@@ -151,7 +151,7 @@ def test_what_is_imported_for_type_checkers_is_not_used_at_run_time_unless_it_is
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     inside = [node for one in functions for node in ast.walk(one) if isinstance(node, ast.ImportFrom)]
     uses.names -= {alias.name for node in inside for alias in node.names}
-    assert uses.names & told.keys() <= later.keys(), f"{path}: import it, or load it when it is asked for"
+    assert uses.names & told.keys() <= later.keys(), f"{path}: import it, or load it lazily"
 
 
 def test_no_file_is_too_large_to_have_one_purpose() -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.cases import each
 
 import pyade
-from pyade.loading import modules_when_asked, when_asked
+from pyade.loading import lazy_modules, lazy_names
 
 ROOT = Path(__file__).parent.parent
 SUBMODULES = {
@@ -38,14 +38,14 @@ SUBMODULES = {
 LAZY_PACKAGES = sorted(
     ".".join(path.parent.relative_to(ROOT / "src").parts)
     for path in (ROOT / "src").rglob("__init__.py")
-    if "when_asked(" in path.read_text()
+    if "lazy_names(" in path.read_text()
 )
 
 
 def _homes(module: ModuleType) -> dict[str, str]:
     """Return the module of each name according to the table in the source of a package."""
     called = [node for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.Call)]
-    table = next(node.args[1] for node in called if ast.unparse(node.func) == "when_asked")
+    table = next(node.args[1] for node in called if ast.unparse(node.func) == "lazy_names")
     names = ast.literal_eval(table)
     return {name: home for home in names for name in names[home].split()}
 
@@ -154,7 +154,7 @@ def test_an_impossible_name_is_an_attribute_error(name: str) -> None:
 def test_the_placeholder_of_a_module_is_read_only() -> None:
     """A set attribute would be lost when the module is loaded."""
     importer: dict[str, Any] = {}
-    modules_when_asked(importer, plan="pyade.core.profile.plan")
+    lazy_modules(importer, plan="pyade.core.profile.plan")
     absent = importer["plan"]
     assert absent.Effect
     with pytest.raises(AttributeError):
@@ -163,7 +163,7 @@ def test_the_placeholder_of_a_module_is_read_only() -> None:
 
 def test_a_module_replaces_its_placeholder_when_an_attribute_is_read() -> None:
     importer: dict[str, Any] = {}
-    modules_when_asked(importer, plan="pyade.core.profile.plan")
+    lazy_modules(importer, plan="pyade.core.profile.plan")
     assert importer["plan"] is not import_module("pyade.core.profile.plan")
     assert importer["plan"].Effect is import_module("pyade.core.profile.plan").Effect
     assert importer["plan"] is import_module("pyade.core.profile.plan")
@@ -174,7 +174,7 @@ def test_a_missing_dependency_of_a_module_is_named(tmp_path: Path, monkeypatch: 
     (tmp_path / "torn" / "__init__.py").write_text("")
     (tmp_path / "torn" / "half.py").write_text("import no_such_package")
     monkeypatch.syspath_prepend(tmp_path)
-    load, _ = when_asked("torn", {})
+    load, _ = lazy_names("torn", {})
     with pytest.raises(ModuleNotFoundError, match="no_such_package"):
         load("half")
 

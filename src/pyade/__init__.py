@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pyade.loading import when_asked
+from pyade.loading import lazy_names
 
 if TYPE_CHECKING:
     from pyade import apple as apple
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 
     __version__: str
 else:
-    _load, __dir__ = when_asked(
+    _load, __dir__ = lazy_names(
         __name__,
         {
             "pyade.apple.client": "AsyncClient Client",

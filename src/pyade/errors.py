@@ -60,14 +60,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pyade.loading import modules_when_asked
+from pyade.loading import lazy_modules
 from pyade.text import Printed
 
 if TYPE_CHECKING:
     from pyade.core import problems as problem_types
     from pyade.core.fleet import outcomes
 else:
-    modules_when_asked(globals(), outcomes="pyade.core.fleet.outcomes", problem_types="pyade.core.problems")
+    lazy_modules(globals(), outcomes="pyade.core.fleet.outcomes", problem_types="pyade.core.problems")
 
 # attrs gives a class with slots its own __setstate__, which drops the notes of a pickled error: every error
 # class leaves that to Exception, and so must a new one. One common repr makes the import faster.

@@ -32,12 +32,12 @@ from pyade.core.arguments import TIME, check_returned
 from pyade.core.secret import Secret, masked
 from pyade.hooks import Hook as Hook  # noqa: PLC0414 - other modules import it from here
 from pyade.hooks import call, call_async
-from pyade.loading import modules_when_asked
+from pyade.loading import lazy_modules
 
 if TYPE_CHECKING:
     from anyio import to_thread
 else:
-    modules_when_asked(globals(), to_thread="anyio.to_thread")
+    lazy_modules(globals(), to_thread="anyio.to_thread")
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from pyade.core.secret import Secret
 from pyade.errors import PolicyError
-from pyade.loading import modules_when_asked
+from pyade.loading import lazy_modules
 from pyade.text import logger
 
 if TYPE_CHECKING:
     import anyio
     from anyio import lowlevel, to_thread
 else:
-    modules_when_asked(globals(), anyio="anyio", lowlevel="anyio.lowlevel", to_thread="anyio.to_thread")
+    lazy_modules(globals(), anyio="anyio", lowlevel="anyio.lowlevel", to_thread="anyio.to_thread")
 
 T = TypeVar("T")
 

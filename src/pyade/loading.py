@@ -26,7 +26,7 @@ _homes: Final[dict[str, Mapping[str, str]]] = {}
 """For each package that was loaded: its names, and the module of each."""
 
 
-def when_asked(
+def lazy_names(
     package: str, homes: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return ``__getattr__`` and ``__dir__`` of a package (PEP 562).
@@ -83,7 +83,7 @@ def find_public_name(name: str, default: Any) -> Any:
     return default
 
 
-def modules_when_asked(importer: dict[str, Any], **modules: str) -> None:
+def lazy_modules(importer: dict[str, Any], **modules: str) -> None:
     """Let a module name other modules that are imported when an attribute of them is first used.
 
     Args:

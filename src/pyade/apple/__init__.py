@@ -6,7 +6,7 @@
 
 from typing import TYPE_CHECKING
 
-from pyade.loading import when_asked
+from pyade.loading import lazy_names
 
 if TYPE_CHECKING:
     from pyade.apple import calls as calls
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from pyade.apple.service import TokenProvider
 else:
-    __getattr__, __dir__ = when_asked(
+    __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "pyade.apple.client": "BASE_URL PROTOCOL_VERSION AsyncClient Client",

@@ -29,7 +29,7 @@ from pyade.apple.http.sessions import SessionCache
 from pyade.core.arguments import check_arguments
 from pyade.errors import ExhaustedCursorError, InvalidRequestError
 from pyade.flow import utc_now
-from pyade.loading import modules_when_asked
+from pyade.loading import lazy_modules
 
 if TYPE_CHECKING:
     from pyade.apple import batches, calls, service
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from pyade.core.profile.profile import EnrollmentProfile
     from pyade.core.token import Token
 else:
-    modules_when_asked(
+    lazy_modules(
         globals(),
         calls="pyade.apple.calls",
         dep_profile="pyade.builders.dep_profile",

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pyade.loading import when_asked
+from pyade.loading import lazy_names
 
 if TYPE_CHECKING:
     from pyade.assignment.assigner import Assigner, AsyncAssigner
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pyade.assignment.rules import AssignmentPolicy, Rule
     from pyade.assignment.selection import ProfileSelection
 else:
-    __getattr__, __dir__ = when_asked(
+    __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "pyade.assignment.assigner": "Assigner AsyncAssigner",

@@ -10,7 +10,7 @@
 
 from typing import TYPE_CHECKING
 
-from pyade.loading import when_asked
+from pyade.loading import lazy_names
 
 if TYPE_CHECKING:
     from pyade.builders import dep_profile as dep_profile
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from pyade.builders.mobileconfig import build_enrollment_profile
     from pyade.builders.payloads import AcmeIssuer, MdmService, ScepIssuer, TargetMac
 else:
-    __getattr__, __dir__ = when_asked(
+    __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "pyade.builders.commands": (

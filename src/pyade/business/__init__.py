@@ -6,7 +6,7 @@ each.
 
 from typing import TYPE_CHECKING
 
-from pyade.loading import when_asked
+from pyade.loading import lazy_names
 
 if TYPE_CHECKING:
     from pyade.business import calls as calls
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         ServiceType,
     )
 else:
-    __getattr__, __dir__ = when_asked(
+    __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "pyade.business.account": "AUDIENCE BUSINESS_URL SCHOOL_URL TOKEN_URL AccountProvider ApiAccount",

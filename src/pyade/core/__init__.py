@@ -6,7 +6,7 @@ of a sync. Their rules are in the modules that define them.
 
 from typing import TYPE_CHECKING
 
-from pyade.loading import when_asked
+from pyade.loading import lazy_names
 
 if TYPE_CHECKING:
     from pyade.core.fleet.assignment import NO_PROFILE, Reason, Risk
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from pyade.core.secret import Secret
     from pyade.core.token import Portal, Token, TokenHealth, TokenStatus
 else:
-    __getattr__, __dir__ = when_asked(
+    __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "pyade.core.fleet.assignment": "NO_PROFILE Reason Risk",

@@ -19,7 +19,7 @@ from pyade.core import token_fields as fields
 from pyade.core.arguments import check_arguments
 from pyade.core.secret import Secret, as_secret, masked
 from pyade.errors import TokenError
-from pyade.loading import modules_when_asked
+from pyade.loading import lazy_modules
 from pyade.text import Printed
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pyade.core.problems import Problem
     from pyade.crypto.keypair import TokenKeypair
 else:
-    modules_when_asked(globals(), problems="pyade.core.problems", values="pyade.core.values")
+    lazy_modules(globals(), problems="pyade.core.problems", values="pyade.core.values")
 
 EXPIRING_WITHIN: Final = timedelta(days=30)
 """How long before its expiry a token counts as expiring."""

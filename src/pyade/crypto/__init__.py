@@ -6,7 +6,7 @@ Most callers use ``Token.from_p7m`` instead of ``read_token_file``, and ``Machin
 
 from typing import TYPE_CHECKING
 
-from pyade.loading import when_asked
+from pyade.loading import lazy_names
 
 if TYPE_CHECKING:
     from pyade.crypto.bypass_code import BypassCode
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pyade.crypto.signing import Signer
     from pyade.crypto.token_file import TokenSecrets, read_token_file
 else:
-    __getattr__, __dir__ = when_asked(
+    __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "pyade.crypto.bypass_code": "BypassCode",

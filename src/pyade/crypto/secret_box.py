@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pyade.core.arguments import check_arguments
 from pyade.core.secret import Secret, masked
 from pyade.errors import StoreError
-from pyade.loading import modules_when_asked
+from pyade.loading import lazy_modules
 from pyade.text import is_unicode
 
 if TYPE_CHECKING:
     from cryptography import fernet
 else:
-    modules_when_asked(globals(), fernet="cryptography.fernet")
+    lazy_modules(globals(), fernet="cryptography.fernet")
 
 _PREFIX = "fernet:"
 

@@ -6,7 +6,7 @@ it, ``StepCaWebhook`` one for the webhook of a certificate authority.
 
 from typing import TYPE_CHECKING
 
-from pyade.loading import when_asked
+from pyade.loading import lazy_names
 
 if TYPE_CHECKING:
     from pyade.enrollment.asgi import EnrollmentApp, SignInReturn
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pyade.enrollment.settings import EnrollmentLimits, EnrollmentRequest, PlatformSso, SignIn
     from pyade.enrollment.webhook import StepCaWebhook
 else:
-    __getattr__, __dir__ = when_asked(
+    __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "pyade.enrollment.asgi": "EnrollmentApp SignInReturn",

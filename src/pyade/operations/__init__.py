@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pyade.loading import when_asked
+from pyade.loading import lazy_names
 
 if TYPE_CHECKING:
     from pyade.operations.due_queue import Stage, TokenState
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pyade.operations.token_steps import AcceptedToken, StagedToken, TokenRemoval
     from pyade.operations.workers import assign_token, due_tokens, register_tasks, sync_token
 else:
-    __getattr__, __dir__ = when_asked(
+    __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "pyade.operations.due_queue": "Stage TokenState",

@@ -7,7 +7,7 @@
 
 from typing import TYPE_CHECKING
 
-from pyade.loading import when_asked
+from pyade.loading import lazy_names
 
 if TYPE_CHECKING:
     from pyade.core.fleet.enrollment import OneTime, OneTimeKind
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pyade.storage.sql import SQLStore
     from pyade.storage.sqlite import MemoryStore, SQLiteStore
 else:
-    __getattr__, __dir__ = when_asked(
+    __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "pyade.core.fleet.enrollment": "OneTime OneTimeKind",

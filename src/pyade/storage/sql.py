@@ -27,7 +27,7 @@ from pyade.core.fleet.lease import LEASE_SECONDS, Lease, LeaseHolder, check_free
 from pyade.core.secret import Secret, secret_or_none
 from pyade.crypto.secret_box import SecretBox, masked_keys
 from pyade.errors import DamagedRecordError, DuplicateTokenError, StoreConflictError, StoreError
-from pyade.loading import modules_when_asked
+from pyade.loading import lazy_modules
 from pyade.storage import tables
 from pyade.storage.database import Database, Value
 from pyade.storage.protocol import EnrollmentStore, OnDamaged
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from pyade.storage import merges, rows, sealing
     from pyade.storage.rows import LockedToken, TokenRow
 else:
-    modules_when_asked(
+    lazy_modules(
         globals(),
         documents="pyade.builders.documents",
         enrollments="pyade.core.fleet.enrollment",

@@ -27,7 +27,7 @@ from pyade.core.secret import Secret
 from pyade.crypto.secret_box import SecretBox, masked_keys
 from pyade.errors import StoreClosedError, StoreError
 from pyade.flow import utc_now
-from pyade.loading import modules_when_asked
+from pyade.loading import lazy_modules
 from pyade.storage import sqlite_file
 from pyade.storage.database import Clock, Dialect, Session, Table, Value, check_rows, check_texts, translated
 from pyade.storage.sql import SQLStore
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     import msgspec
 else:
-    modules_when_asked(globals(), msgspec="msgspec", sqlite3="sqlite3")
+    lazy_modules(globals(), msgspec="msgspec", sqlite3="sqlite3")
 
 IN_MEMORY = ":memory:"
 

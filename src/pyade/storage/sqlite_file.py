@@ -39,12 +39,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pyade.errors import StoreError
-from pyade.loading import modules_when_asked
+from pyade.loading import lazy_modules
 
 if TYPE_CHECKING:
     import sqlite3
 else:
-    modules_when_asked(globals(), sqlite3="sqlite3")
+    lazy_modules(globals(), sqlite3="sqlite3")
 
 
 class FairLock:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pyade.loading import when_asked
+from pyade.loading import lazy_names
 
 if TYPE_CHECKING:
     from pyade.sync.actions import (
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyade.sync.suspension import send_reminders
     from pyade.sync.syncer import AsyncSyncer, Syncer
 else:
-    __getattr__, __dir__ = when_asked(
+    __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "pyade.sync.actions": (

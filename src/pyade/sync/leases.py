@@ -14,7 +14,7 @@ from pyade.core.durations import CLOCK_TOLERANCE
 from pyade.core.fleet.lease import LEASE_SECONDS, Lease
 from pyade.errors import LeaseLostError, StoreError
 from pyade.flow import AsyncRunner, Flow, Now, RandomBytes, Runner, ask
-from pyade.loading import modules_when_asked
+from pyade.loading import lazy_modules
 from pyade.text import logger
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pyade.storage.protocol import Store
 else:
-    modules_when_asked(globals(), anyio="anyio", to_thread="anyio.to_thread")
+    lazy_modules(globals(), anyio="anyio", to_thread="anyio.to_thread")
 
 INTERVAL_SECONDS = LEASE_SECONDS / 3
 """Seconds between renewals: a lease survives two renewals that fail."""

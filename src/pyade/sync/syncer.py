@@ -11,7 +11,7 @@ from pyade.core.arguments import check_arguments
 from pyade.core.fleet.sync_policy import SyncPolicy, Trigger
 from pyade.errors import LeaseHeldError
 from pyade.flow import AsyncRunner, Runner, utc_now
-from pyade.loading import modules_when_asked
+from pyade.loading import lazy_modules
 from pyade.sync.leases import acquire_and_hold, acquire_and_hold_async
 from pyade.sync.runners import AsyncCaller, Caller, runner_of, runner_of_async
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pyade.sync.report import SyncReport
     from pyade.sync.runners import Progress
 else:
-    modules_when_asked(
+    lazy_modules(
         globals(),
         anyio="anyio",
         details="pyade.sync.details",

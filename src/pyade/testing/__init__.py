@@ -12,7 +12,7 @@ imported here.
 
 from typing import TYPE_CHECKING
 
-from pyade.loading import when_asked
+from pyade.loading import lazy_names
 
 if TYPE_CHECKING:
     from pyade.testing.apple import (
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pyade.testing.http.wire import ServedResponse, WireRequest, WireResponse
     from pyade.testing.mac import CmsForm, DeviceAuthority, DeviceIdentity, FakeEnrollment, FakeMac, FakeSetup
 else:
-    __getattr__, __dir__ = when_asked(
+    __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "pyade.testing.apple": (

@@ -9,12 +9,12 @@ import attrs
 
 from pyade.errors import AppleError, ResponseError, ServerError, TransportError
 from pyade.flow import Step
-from pyade.loading import modules_when_asked
+from pyade.loading import lazy_modules
 
 if TYPE_CHECKING:
     import msgspec
 else:
-    modules_when_asked(globals(), msgspec="msgspec")
+    lazy_modules(globals(), msgspec="msgspec")
 
 T = TypeVar("T")
 

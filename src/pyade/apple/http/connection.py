@@ -40,7 +40,7 @@ from pyade.errors import (
     UserAgentError,
 )
 from pyade.flow import AsyncRunner, Flow, RandomNumber, Runner, Step
-from pyade.loading import modules_when_asked
+from pyade.loading import lazy_modules
 from pyade.text import logger
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from pyade.apple.http import watched
 else:
-    modules_when_asked(
+    lazy_modules(
         globals(),
         anyio="anyio",
         lowlevel="anyio.lowlevel",

@@ -35,13 +35,13 @@ from pyade.errors import (
     TransportError,
 )
 from pyade.flow import Flow, Now, RandomNumber, Wait, ask
-from pyade.loading import modules_when_asked
+from pyade.loading import lazy_modules
 from pyade.text import logger
 
 if TYPE_CHECKING:
     import msgspec
 else:
-    modules_when_asked(globals(), msgspec="msgspec")
+    lazy_modules(globals(), msgspec="msgspec")
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ and reported; ``limits`` has the limits of Intune.
 
 from typing import TYPE_CHECKING
 
-from pyade.loading import when_asked
+from pyade.loading import lazy_names
 
 if TYPE_CHECKING:
     from pyade.builders.intune import limits as limits
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pyade.builders.intune.profile import profile_from_intune, profile_to_intune
     from pyade.builders.intune.token import IntuneToken, TokenType, token_from_intune, token_to_intune
 else:
-    __getattr__, __dir__ = when_asked(
+    __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "pyade.builders.intune.device": (

@@ -37,13 +37,13 @@ import attrs
 from pyade.core.arguments import check_arguments
 from pyade.core.durations import CLOCK_TOLERANCE, check_positive
 from pyade.errors import AppleError, PolicyError
-from pyade.loading import modules_when_asked
+from pyade.loading import lazy_modules
 
 if TYPE_CHECKING:
     from pyade.core.fleet import records
     from pyade.core.fleet.records import SyncState
 else:
-    modules_when_asked(globals(), records="pyade.core.fleet.records")
+    lazy_modules(globals(), records="pyade.core.fleet.records")
 
 LONGEST_RETRY_AFTER = timedelta(hours=24)
 """The longest wait, whatever Apple asked for."""

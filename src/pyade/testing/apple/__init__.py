@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pyade.loading import when_asked
+from pyade.loading import lazy_names
 
 if TYPE_CHECKING:
     from pyade.testing.apple.fake import FakeApple
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     )
     from pyade.testing.apple.token_file import TokenFileForm
 else:
-    __getattr__, __dir__ = when_asked(
+    __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "pyade.testing.apple.fake": "FakeApple",

@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from pyade.loading import when_asked
+from pyade.loading import lazy_names
 
 if TYPE_CHECKING:
     from pyade.testing.business.activities import FakeActivity
     from pyade.testing.business.fake import FakeBusiness
     from pyade.testing.business.settings import BusinessSettings
 else:
-    __getattr__, __dir__ = when_asked(
+    __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "pyade.testing.business.activities": "FakeActivity",

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pyade.loading import when_asked
+from pyade.loading import lazy_names
 
 if TYPE_CHECKING:
     from pyade.testing.mac.authority import DeviceAuthority, DeviceIdentity
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pyade.testing.mac.fake_mac import FakeMac
     from pyade.testing.mac.final_configuration import FakeSetup
 else:
-    __getattr__, __dir__ = when_asked(
+    __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "pyade.testing.mac.authority": "DeviceAuthority DeviceIdentity",
