@@ -8,6 +8,7 @@ Without arguments it uses a fake of Apple's service with 2,500 Macs, over real H
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -278,7 +279,9 @@ def write(path: Path, content: bytes, what: str) -> Path:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Return the options."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description="Run the main job of pyade, against a fake or Apple's service."
+    )
     parser.add_argument(
         "--output", type=Path, default=Path("quickstart-output"), help="folder for the results"
     )
@@ -300,4 +303,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may lack "…", such as in the C locale
     sys.exit(main())

@@ -447,7 +447,7 @@ CASES: tuple[tuple[Callable[[World], object], str, str], ...] = (
         "a mapping",
     ),
     (lambda _: FrozenClock("2026"), "start", "datetime"),
-    (lambda _: FrozenClock().advance(timedelta(1)), "seconds", "a number"),
+    (lambda _: FrozenClock().advance("1 day"), "by", "a number"),
     (lambda _: FakeApple().add_devices("3"), "count", "a whole number"),
     (lambda _: FakeApple().add_devices(1, family="Macintosh"), "family", "'Mac'"),
     (lambda _: FakeApple(clock=datetime.now(UTC)), "clock", "a function"),

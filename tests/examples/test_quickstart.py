@@ -2,14 +2,17 @@
 
 import importlib.util
 import json
+import os
 import plistlib
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
 
 import pytest
+from tests.cases import each
 
 from pyade import TokenKeypair
 from pyade.testing import FakeApple
@@ -54,6 +57,22 @@ def test_quickstart_runs_the_whole_flow_and_writes_the_documents(
     assert "302: the user signs in" in printed
     assert "200: ACME with attested hardware-bound key" in printed
     assert json.loads((tmp_path / "dep-profile.json").read_text())["profile_name"] == "Standard Mac"
+
+
+@each(
+    "environment",
+    [
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+        dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"),
+    ],
+)
+def test_quickstart_runs_without_docstrings_in_the_c_locale_and_behind_a_proxy(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-OO", str(QUICKSTART), "--devices", "20", "--output", str(tmp_path)]
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"20 SUCCESS" in done.stdout
 
 
 def test_quickstart_runs_again_in_the_same_folder(main: Callable[[list[str]], int], tmp_path: Path) -> None:
