@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import enum
+import html
 import importlib
 import logging
 import pickle
 import pkgutil
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +33,7 @@ from pyade.core.secret import Secret
 from pyade.core.token import Token
 from pyade.crypto.keypair import TokenKeypair
 from pyade.errors import ProfileError, PyadeError, StoreError, TermsError
+from pyade.operations import HealthReport
 from pyade.operations.portal_steps import TokenSetup
 from pyade.text import Printed, logger, printable
 
@@ -314,3 +317,25 @@ def test_an_error_without_fields_prints_as_one_line() -> None:
     assert str(PyadeError("a\nb")) == r"a\nb"
     assert str(StoreError(HOSTILE)) == printable(HOSTILE)
     assert str(TermsError("read", 403, next_step=HOSTILE)) == f"read: 403; {printable(HOSTILE)}"
+
+
+REPORTS = [kind for kind in PRINTED if attrs.has(kind) and kind.__repr__ is Printed.__repr__]
+
+
+def test_notebooks_show_the_text_escaped() -> None:
+    report = HealthReport(
+        problems=(Problem("name", "<script>&", "a name", "rename it"),),
+        checked_at=datetime(2026, 3, 1, tzinfo=UTC),
+    )
+    shown = report._repr_html_()
+    assert "&lt;script&gt;&amp;" in shown
+    assert "<script>" not in shown
+    assert re.sub("<[^>]*>", "", shown) == html.escape(str(report))
+
+
+@pytest.mark.parametrize("kind", REPORTS, ids=lambda kind: kind.__name__)
+def test_repr_of_a_report_is_one_short_line(kind: type[Printed]) -> None:
+    report = filled(kind, "long\n" * 1000)
+    assert len(repr(report)) < 300
+    assert "\n" not in repr(report)
+    assert repr(report).startswith(f"<{kind.__name__}: ")

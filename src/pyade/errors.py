@@ -95,7 +95,7 @@ class PyadeError(Printed, Exception):
     def __repr__(self) -> str:
         fields = [one.name for one in getattr(type(self), "__attrs_attrs__", ()) if one.repr]
         if not fields:
-            return super().__repr__()
+            return Exception.__repr__(self)
         return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in fields)})"
 
     def _words(self) -> str | list[str]:

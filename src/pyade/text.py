@@ -23,6 +23,7 @@ from typing import Final
 MAX_LISTED: Final = 10
 """How many serial numbers a text lists."""
 
+_LONGEST_LINE: Final = 200
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -51,6 +52,19 @@ class Printed:
     def __str__(self) -> str:  # rules 2 and 4
         words = self._words()
         return printable(words) if isinstance(words, str) else "\n".join(map(printable, words))
+
+    def __repr__(self) -> str:
+        """Return the first line of the text; a class with few fields shows them instead."""
+        first, _, more = str(self).partition("\n")
+        first = " ".join(first.split())
+        shown = first if len(first) <= _LONGEST_LINE else f"{first[: _LONGEST_LINE - 1]}…"
+        return f"<{type(self).__name__}: {shown}{' …' if more else ''}>"
+
+    def _repr_html_(self) -> str:
+        """Return the text for a notebook, which shows it instead of the ``repr``."""
+        from html import escape  # noqa: PLC0415 - only notebooks need it
+
+        return f'<pre style="overflow-x:auto">{escape(str(self))}</pre>'
 
 
 class _Argument(Printed):

@@ -71,7 +71,7 @@ class PlannedDevice:
     reason: Reason
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class AssignmentPlan(Printed):
     """What to send, and how many other devices are left as they are and why; ``print`` shows the counts.
 

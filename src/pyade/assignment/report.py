@@ -15,7 +15,7 @@ from pyade.errors import PyadeError
 from pyade.text import Printed, format_utc, pluralize
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class AssignReport(Printed):
     """The outcome for every device; the counts always add up to ``total``. ``print`` shows it in a few lines.
 

@@ -66,7 +66,7 @@ _ASSIGN: Final = "assign a profile, or set a default"
 _SEVERITY_ORDER: Final = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class HealthReport(Printed):
     """The problems that a check found; ``print`` shows them.
 

@@ -68,7 +68,7 @@ def _deadlines_by_group(groups: Iterable[DeviceGroup]) -> Mapping[DeviceGroup, d
     }
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class TokenOverview(Printed):
     """One token of a store; ``print`` shows it.
 

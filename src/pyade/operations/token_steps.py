@@ -17,7 +17,7 @@ from pyade.sync.runners import client_of, client_of_async
 from pyade.text import Printed, pluralize
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class StagedToken(Printed):
     """A token that Apple accepts and that is not stored yet; ``print`` shows it.
 
@@ -45,7 +45,7 @@ class StagedToken(Printed):
         ]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class AcceptedToken(Printed):
     """A token that was stored, and the sync that followed; ``print`` shows it.
 

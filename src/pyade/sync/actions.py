@@ -125,7 +125,7 @@ class Deletion(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class DeletionReport(Printed):
     """Outcome of a deletion; ``print`` shows it.
 

@@ -27,7 +27,7 @@ from pyade.sync.runners import in_store
 from pyade.text import Printed
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class RefreshReport(Printed):
     """Outcome of refreshing devices.
 

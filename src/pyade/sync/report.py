@@ -39,7 +39,7 @@ class SyncOutcome(enum.StrEnum):
     NOT_STARTED = "nothing was sent"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class SyncReport(Printed):
     """What one run did; ``print`` shows it in a few lines.
 

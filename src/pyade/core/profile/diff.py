@@ -48,7 +48,7 @@ class SettingChange:
     why: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ProfileDiff(Printed):
     """What changes from one profile to another; false if nothing does. It prints as a list.
 

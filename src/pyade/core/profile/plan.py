@@ -71,7 +71,7 @@ class PlanRow:
     label: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ProfilePlan(Printed):
     """The effect of each setting and each screen of a profile on one version of macOS; prints as a table.
 

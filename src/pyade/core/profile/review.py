@@ -41,7 +41,7 @@ class ReviewRow:
     setting: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ProfileReview(Printed):
     """Every setting of a profile, page by page; it prints as a list.
 
