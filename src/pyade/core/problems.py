@@ -9,6 +9,8 @@ import attrs
 
 from pyade.text import Printed
 
+_LONGEST: Final = 80
+
 
 class Severity(enum.StrEnum):
     """How much a problem matters."""
@@ -50,9 +52,6 @@ def error(setting: str, value: object, allowed: str, fix: str) -> Problem:
 def warning(setting: str, value: object, allowed: str, fix: str) -> Problem:
     """Return a problem that does not prevent use; *value* is shortened, and bytes are not shown."""
     return Problem(str(setting), _shorten(value), allowed, fix, Severity.WARNING)
-
-
-_LONGEST: Final = 200
 
 
 def _shorten(value: object) -> str:

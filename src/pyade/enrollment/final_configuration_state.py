@@ -37,7 +37,7 @@ import msgspec
 
 from pyade.core.durations import format_duration
 from pyade.core.fleet.enrollment import Enrollment
-from pyade.core.problems import Problem, warning
+from pyade.core.problems import Problem, Severity, warning
 from pyade.core.values import OpenStrEnum
 from pyade.errors import PolicyError, StoreError, StoreVersionError
 from pyade.text import is_unicode
@@ -455,13 +455,14 @@ class AwaitConfigurationFlow:
         if self.has_accounts and self.accounts.has_failed:
             allowed = "acknowledged by the Mac, or its user must make the account"
             fix = "check the Mac's error; the release does not wait for it"
-            yield warning(SetupCommand.ACCOUNT_CONFIGURATION, self.accounts.status, allowed, fix)
         elif self._waits_for_accounts() and self.release.attempts:
             allowed = "an answer before the release, or its user must make the account"
             fix = "check whether the account exists; the release does not wait for it"
-            yield warning(
-                SetupCommand.ACCOUNT_CONFIGURATION, self.accounts.status or "no answer", allowed, fix
-            )
+        else:
+            return
+        # The whole status: why a command was not made takes more room than a value does elsewhere.
+        status = self.accounts.status or "no answer"
+        yield Problem(str(SetupCommand.ACCOUNT_CONFIGURATION), status, allowed, fix, Severity.WARNING)
 
     def _problems(self, now: datetime, outstanding: list[str]) -> Iterator[Problem]:
         yield from self.account_problems()
