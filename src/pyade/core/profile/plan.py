@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 import itertools
 import textwrap
-from collections.abc import Iterator, Sized
-from typing import Final
+from collections.abc import Iterable, Iterator, Sized
+from typing import Final, Protocol, TypeVar
 
 import attrs
 
@@ -71,6 +71,26 @@ class PlanRow:
     label: str = ""
 
 
+class _NamesSetting(Protocol):
+    @property
+    def setting(self) -> str: ...
+
+
+RowT = TypeVar("RowT", bound=_NamesSetting)
+
+
+def row_of(rows: Iterable[RowT], setting: str) -> RowT:
+    """Return the row of *setting*, or of the screen with that key.
+
+    Raises:
+        KeyError: There is none.
+    """
+    for row in rows:
+        if row.setting in (setting, f"skip.{setting}"):
+            return row
+    raise KeyError(setting)
+
+
 @attrs.frozen(kw_only=True, repr=False)
 class ProfilePlan(Printed):
     """The effect of each setting and each screen of a profile on one version of macOS; prints as a table.
@@ -101,10 +121,7 @@ class ProfilePlan(Printed):
         Raises:
             KeyError: The plan has no such row.
         """
-        for row in self.rows:
-            if row.setting in (setting, f"skip.{setting}"):
-                return row
-        raise KeyError(setting)
+        return row_of(self.rows, setting)
 
     def _words(self) -> list[str]:
         title = f"{self.profile_name} on macOS {self.version}"

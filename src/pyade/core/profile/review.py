@@ -17,7 +17,7 @@ import attrs
 from pyade.core.macos.setup_screens import SkipKeys
 from pyade.core.profile.accounts import AdministratorAccount, PrimaryAccount
 from pyade.core.profile.affinity import AffinityKind
-from pyade.core.profile.plan import count_certificates
+from pyade.core.profile.plan import count_certificates, row_of
 from pyade.core.profile.settings import ProfileSettings, switched_on
 from pyade.text import Printed
 
@@ -62,10 +62,7 @@ class ProfileReview(Printed):
         Raises:
             KeyError: The review has no such row.
         """
-        for row in self.rows:
-            if row.setting in (setting, f"skip.{setting}"):
-                return row
-        raise KeyError(setting)
+        return row_of(self.rows, setting)
 
     def _words(self) -> list[str]:
         width = max(len(row.label) for row in self.rows)
