@@ -30,8 +30,7 @@ import attrs
 
 from pyade.core.arguments import TIME, check_returned
 from pyade.core.secret import Secret, masked
-from pyade.hooks import Hook as Hook  # noqa: PLC0414 - other modules import it from here
-from pyade.hooks import call, call_async
+from pyade.hooks import Hook, call, call_async
 from pyade.loading import lazy_modules
 
 if TYPE_CHECKING:

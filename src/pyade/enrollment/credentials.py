@@ -23,7 +23,7 @@ from pyade.core.profile.accounts import User
 from pyade.core.secret import Secret
 from pyade.enrollment.machine_info import MachineInfo
 from pyade.errors import PolicyError
-from pyade.flow import Hook
+from pyade.hooks import Hook
 
 LIFETIME: Final = timedelta(hours=1)
 """How long the credential of a Mac that enrolls can be redeemed, by default."""

@@ -57,7 +57,8 @@ from pyade.enrollment.final_configuration_state import (
 )
 from pyade.enrollment.steps import in_store, retried
 from pyade.errors import ArgumentError, PolicyError, ProfileError, StoreError, UnknownTokenError
-from pyade.flow import CallHook, Flow, Hook, NewId, Now, ask
+from pyade.flow import CallHook, Flow, NewId, Now, ask
+from pyade.hooks import Hook
 from pyade.storage.protocol import EnrollmentStore
 from pyade.text import logger
 

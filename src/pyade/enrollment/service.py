@@ -25,8 +25,8 @@ from pyade.enrollment.request import RequestHandler, write_counts_flow
 from pyade.enrollment.settings import EnrollmentLimits, PlatformSso, Settings, SignIn
 from pyade.enrollment.steps import in_store
 from pyade.errors import ProfileError
-from pyade.flow import AsyncRunner, Flow, Hook, Now, Runner, ask, utc_now
-from pyade.hooks import check_hook
+from pyade.flow import AsyncRunner, Flow, Now, Runner, ask, utc_now
+from pyade.hooks import Hook, check_hook
 from pyade.storage.protocol import EnrollmentStore
 
 

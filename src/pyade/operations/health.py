@@ -43,7 +43,8 @@ from pyade.core.token import Token
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.enrollment.final_configuration_state import problems_of
 from pyade.errors import ClockError, DamagedRecordError, PyadeError, StoreError, TermsError
-from pyade.flow import AsyncRunner, CallHook, Flow, Hook, Now, Runner, ask, utc_now
+from pyade.flow import AsyncRunner, CallHook, Flow, Now, Runner, ask, utc_now
+from pyade.hooks import Hook
 from pyade.operations.token_steps import ReadAccount, account_handlers, account_handlers_async
 from pyade.storage.protocol import Store
 from pyade.sync.damage import Fleet, damage_of, read_fleet, readable_records, unreadable_secrets

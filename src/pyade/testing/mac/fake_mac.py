@@ -21,7 +21,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pyade.core.arguments import check_arguments
-from pyade.flow import AsyncRunner, Hook, Runner
+from pyade.flow import AsyncRunner, Runner
+from pyade.hooks import Hook
 from pyade.testing.apple.fake import FakeApple
 from pyade.testing.apple.model import PRODUCT_TYPES
 from pyade.testing.errors import MacError

@@ -22,7 +22,8 @@ from typing import Any, Final
 import attrs
 
 from pyade.core.macos.versions import MacOSVersion
-from pyade.flow import CallHook, Flow, Hook, ask
+from pyade.flow import CallHook, Flow, ask
+from pyade.hooks import Hook
 from pyade.testing.errors import MacError
 from pyade.testing.mac.state import MacState
 
