@@ -8,22 +8,16 @@ import pickle
 import pydoc
 import typing
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from tests.cases import each
+from tests.test_packaging import LAZY_PACKAGES
 
 import pyade
 from pyade import errors
 from pyade.core.arguments import hints_of
 
 TOP = "pyade"
-SUBPACKAGES = (
-    *("core", "builders", "builders.intune", "crypto", "apple", "storage", "business", "sync", "assignment"),
-    *("enrollment", "operations", "testing", "testing.apple", "testing.business", "testing.mac"),
-)
-PACKAGES = (TOP, *(f"{TOP}.{name}" for name in SUBPACKAGES))
 
 
 def offered(package: str) -> dict[str, Any]:
@@ -31,7 +25,7 @@ def offered(package: str) -> dict[str, Any]:
     return {name: getattr(module, name) for name in module.__all__}
 
 
-OFFERED = {package: offered(package) for package in PACKAGES}
+OFFERED = {package: offered(package) for package in LAZY_PACKAGES}
 OFFERED["pyade.errors"] = {
     name: it
     for name, it in vars(errors).items()
@@ -106,13 +100,3 @@ def test_types_in_public_signatures_are_exported() -> None:
                 if id(found) not in known and not found.__name__.startswith("_"):
                     missing.setdefault(f"{found.__module__}.{found.__qualname__}", set()).add(label)
     assert missing == {}
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_no_package_binds_something_over_a_module_of_the_same_name(package: str) -> None:
-    folder = Path(str(importlib.import_module(package).__file__)).parent
-    modules = {path.stem for path in folder.glob("*.py")} | {
-        path.name for path in folder.iterdir() if path.is_dir()
-    }
-    bound = {name for name in OFFERED[package] if not inspect.ismodule(OFFERED[package][name])}
-    assert bound & modules == set()
