@@ -262,7 +262,7 @@ def test_the_documentation_has_the_same_table() -> None:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()[2:]]
     gate, hardware = str(ACME_FROM), str(HARDWARE_KEYS_FROM.major)
     all_chips = list(ChipClass)
-    known = [chip for chip in all_chips if chip is not ChipClass.UNKNOWN]
+    known: list[ChipClass] = [chip for chip in all_chips if chip is not ChipClass.UNKNOWN]
     macs: dict[str, tuple[list[str | None], list[ChipClass]]] = {
         f"macOS before {gate}, or not readable": (["10.9", "13.0.1", None], all_chips),
         f"from {gate}, unknown model": ([gate, "15.4"], [ChipClass.UNKNOWN]),
