@@ -35,6 +35,10 @@ PAGES = [
     "docs/quickstart.md",
     "docs/guide.md",
     "docs/enrollment.md",
+    "docs/enrollment-server.md",
+    "docs/sign-in.md",
+    "docs/certificates.md",
+    "docs/setup-assistant.md",
     "docs/sync.md",
     "docs/tokens.md",
     "docs/events.md",
@@ -47,6 +51,7 @@ PAGES = [
     "docs/business.md",
     "docs/networks.md",
     "docs/testing.md",
+    "docs/test-your-service.md",
     "docs/errors.md",
 ]
 EXAMPLES = [f"examples/{path.name}" for path in sorted((ROOT / "examples").glob("*.py"))]
@@ -95,7 +100,35 @@ def test_the_python_of_a_page_runs_as_pasted_in_one_fresh_process(page: str, tmp
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in FRESH])
+CAPTIONED = re.compile(
+    r"^```\{(code-block|literalinclude)\} (\S+)\n(?::language: \w+\n)?:caption: (\S+\.py)\n\n?(.*?)^```",
+    re.DOTALL | re.MULTILINE,
+)
+"""A file with a name on a page: its text, or the path of an included file."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["own-store.md", "testing.md", "test-your-service.md"])
+def test_the_test_files_of_a_page_pass_in_a_folder_of_their_own(page: str, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    for module in ("apsw", "django", "fastapi", "flask"):
+        if re.search(rf"^(?:from|import) {module}\b", text, re.MULTILINE):
+            pytest.importorskip(module)
+    files = CAPTIONED.findall(text)
+    assert len(files) == text.count(":caption: ")
+    for kind, place, name, content in files:
+        is_included = kind == "literalinclude"
+        (tmp_path / name).write_text((ROOT / "docs" / place).read_text() if is_included else content)
+    tests = [name for *_, name, _ in files if name.startswith("test_")]
+    options = ["-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command = [sys.executable, *options, f"--basetemp={tmp_path / 'runs'}", *tests]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page not in FRESH and "```python" in (ROOT / page).read_text()]
+)
 def test_every_python_block_runs(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
