@@ -13,7 +13,7 @@ FLOORS: Final = (
     ("hooks", "flow"),
     ("builders", "builders.intune", "crypto", "apple.http", "apple", "business", "storage"),
     ("sync", "assignment", "enrollment", "operations"),
-    ("testing",),
+    ("testing", "cli"),
 )
 """From the ground up; a package imports only those before it, on its own floor too."""
 
