@@ -188,10 +188,10 @@ def _terminating() -> Iterator[None]:
 
 @contextmanager
 def _logging(given: Settings, library: logging.Logger) -> Iterator[None]:
-    """Show warnings of pyade on stderr, and everything with ``--verbose``."""
+    """Show the log of pyade on stderr with ``--verbose``, else nothing: commands print what matters."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    handler.addFilter(lambda record: given.verbose or record.levelno >= logging.WARNING)
+    handler.addFilter(lambda _: given.verbose)
     level = library.level
     library.addHandler(handler)
     library.setLevel(logging.DEBUG)
