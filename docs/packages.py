@@ -8,7 +8,7 @@ from typing import Final
 PACKAGE: Final = Path(__file__).parent.parent / "src" / "pyade"
 
 FLOORS: Final = (
-    ("loading", "text", "errors"),
+    ("loading", "text", "svg", "errors"),
     ("core", "core.macos", "core.profile", "core.fleet"),
     ("hooks", "flow"),
     ("builders", "builders.intune", "crypto", "apple.http", "apple", "business", "storage"),

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from pyade.core.profile.affinity import AffinityConsequences, AffinityKind, UserAffinity
     from pyade.core.profile.diff import ProfileDiff, Reach, SettingChange
     from pyade.core.profile.plan import Effect, PlanRow, ProfilePlan
+    from pyade.core.profile.preview import PreviewRow, ProfilePreview
     from pyade.core.profile.profile import EnrollmentProfile
     from pyade.core.profile.review import ProfileReview, ReviewRow
     from pyade.core.profile.setup_accounts import LocalAccounts, local_accounts
@@ -93,6 +94,7 @@ else:
             "pyade.core.profile.affinity": "AffinityConsequences AffinityKind UserAffinity",
             "pyade.core.profile.diff": "ProfileDiff Reach SettingChange",
             "pyade.core.profile.plan": "Effect PlanRow ProfilePlan",
+            "pyade.core.profile.preview": "PreviewRow ProfilePreview",
             "pyade.core.profile.profile": "EnrollmentProfile",
             "pyade.core.profile.review": "ProfileReview ReviewRow",
             "pyade.core.profile.setup_accounts": "LocalAccounts local_accounts",
@@ -145,10 +147,12 @@ __all__ = [
     "Pace",
     "PlanRow",
     "Portal",
+    "PreviewRow",
     "PrimaryAccount",
     "Problem",
     "ProfileDiff",
     "ProfilePlan",
+    "ProfilePreview",
     "ProfileReview",
     "ProfileStatus",
     "Reach",
