@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pyade.loading import lazy_names
 
 if TYPE_CHECKING:
+    from pyade.core.exports import Exportable, write_csv
     from pyade.core.fleet.assignment import NO_PROFILE, Reason, Risk
     from pyade.core.fleet.device import Device, DeviceFamily, DeviceResult, OpType, ProfileStatus
     from pyade.core.fleet.enrollment import Enrollment, Installed, Registration
@@ -65,6 +66,7 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "pyade.core.exports": "Exportable write_csv",
             "pyade.core.fleet.assignment": "NO_PROFILE Reason Risk",
             "pyade.core.fleet.device": "Device DeviceFamily DeviceResult OpType ProfileStatus",
             "pyade.core.fleet.enrollment": "Enrollment Installed Registration",
@@ -130,6 +132,7 @@ __all__ = [
     "Event",
     "EventKind",
     "ExistingMac",
+    "Exportable",
     "IdentityChoice",
     "IdentityKind",
     "IdentityPolicy",
@@ -183,4 +186,5 @@ __all__ = [
     "decide_update",
     "local_accounts",
     "renew_instructions",
+    "write_csv",
 ]
