@@ -26,7 +26,7 @@ import attrs
 from pyade.core.arguments import check_arguments
 from pyade.errors import PyadeError
 from pyade.loading import lazy_modules
-from pyade.text import Printed
+from pyade.text import Printed, is_unicode
 
 if TYPE_CHECKING:
     from pyade.core import values
@@ -144,7 +144,7 @@ def _nested(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no plain value")  # rule 4
 
 
-class Writable(Protocol):
+class TextFile(Protocol):
     """An open text file, or what has its method."""
 
     def write(self, text: str, /) -> object:
@@ -154,7 +154,7 @@ class Writable(Protocol):
 
 @check_arguments
 def write_csv(
-    rows: Iterable[Exportable | Mapping[str, Any]], file: Writable, *, columns: Iterable[str] | None = None
+    rows: Iterable[Exportable | Mapping[str, Any]], file: TextFile, *, columns: Iterable[str] | None = None
 ) -> int:
     r"""Write a CSV file with a header that a spreadsheet can open safely.
 
@@ -190,10 +190,12 @@ def write_csv(
     return count
 
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - Excel takes the wide forms, too
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")  # wide forms too
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    if not is_unicode(value):
+        value = value.encode("utf-8", "backslashreplace").decode()
+    return f"'{value}" if value.startswith(_FORMULA) else value
