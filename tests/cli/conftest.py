@@ -9,7 +9,6 @@ The rules of this file:
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import json
 import os
@@ -23,12 +22,18 @@ from typing import Any
 import attrs
 import pytest
 
-from pyade import Client, Token
-from pyade.cli import main, options
+from pyade import Token
+from pyade.apple.http import connection
+from pyade.cli import main
 from pyade.storage import SQLiteStore
 from pyade.testing import FakeApple
 
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PYADE_")}
+
+def clean() -> dict[str, str]:
+    """Return the environment without settings of pyade (rule 1)."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYADE_")}
+
+
 PROFILE = {
     "profile_name": "Standard Mac",
     "url": "https://mdm.contoso.com/enroll",
@@ -64,7 +69,7 @@ class Shell:
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env={**CLEAN, **self.env},
+            env={**clean(), **self.env},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
@@ -80,7 +85,7 @@ class Shell:
         process = subprocess.Popen(
             [sys.executable, "-m", "pyade", *arguments],
             cwd=self.folder,
-            env={**CLEAN, **self.env},
+            env={**clean(), **self.env},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -123,7 +128,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PYADE_STORE", "ade.db")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(options, "Client", functools.partial(Client, sleep=lambda _: None))  # between retries
+    monkeypatch.setattr(connection, "pause", lambda _seconds: None)  # between retries
 
     def run(*arguments: str, code: int = 0, stdin: bytes = b"") -> Done:
         out, err = io.StringIO(), io.StringIO()

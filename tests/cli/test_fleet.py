@@ -21,7 +21,7 @@ from pyade.testing.store_examples import example_token
 
 def test_a_sync_reports_each_token(run: Run, fleet: FakeApple) -> None:
     (report,) = run("sync", "--json").json["tokens"]
-    assert (report["token_name"], report["changes"]["added"]) == ("hq", 3)
+    assert (report["token_name"], report["added"]) == ("hq", 3)
     assert report["outcome"] == "caught up with Apple"
     assert "not synced" in run("sync", "hq", "--full").out
     assert "not synced" in run("sync", "--automatic").out
@@ -32,8 +32,8 @@ def test_one_token_that_fails_stops_no_other(run: Run, fleet: FakeApple, tmp_pat
         store.add_token(example_token("aa"))  # it expired
     done = run("sync", "--json", code=3)
     failed, report = done.json["tokens"]
-    assert (failed["token_name"], failed["error"]["type"]) == ("aa", "TokenExpiredError")
-    assert report["changes"]["added"] == 3
+    assert (failed["token_name"], failed["error"]) == ("aa", "TokenExpiredError")
+    assert report["added"] == 3
     assert done.err.startswith("pyade: aa: ")
     assert len(done.err.splitlines()) == 1
 
@@ -66,7 +66,8 @@ def test_a_profile_is_previewed_and_then_assigned(run: Run, fleet: FakeApple, tm
     assert "run pyade sync hq first" in run("assign", "--profile", "profile.json", "--preview").err
     run("sync")
     plan = run("assign", "--profile", "profile.json", "--preview", "--json").json["tokens"][0]
-    assert (plan["due"], {one["profile"] for one in plan["devices"]}) == (3, {"Standard Mac"})
+    (group,) = plan["groups"]
+    assert (plan["due"], len(group["serials"]), group["profile"]) == (3, 3, "Standard Mac")
     assert fleet.counts["POST /profile"] == 0
     without = run("assign", code=1)
     assert "give --profile FILE" in without.err
@@ -87,7 +88,7 @@ def test_a_refused_assignment_shows_its_report(run: Run, fleet: FakeApple) -> No
     fleet.script("POST /profile", Fault.refused("CONFIG_URL_INVALID", 400), forever=True)
     done = run("assign", "--profile", "profile.json", "--json", code=3)
     (failed,) = done.json["tokens"]
-    assert failed["error"]["type"] == "InvalidRequestError"
+    assert failed["error"] == "InvalidRequestError"
     assert failed["report"]["total"] == 3
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.cases import each
-from tests.cli.conftest import CLEAN, Shell
+from tests.cli.conftest import Shell, clean
 
 from pyade.storage import SQLiteStore
 from pyade.testing import FakeApple, Fault
@@ -28,8 +28,8 @@ def test_from_nothing_to_a_synced_and_assigned_fleet(shell: Shell) -> None:
         assert "3 added" in uploaded.out
         assert "not synced" in shell("sync").out  # the upload synced it
         previewed = shell("assign", "--profile", "profile.json", "--preview", "--json").json
-        planned = previewed["tokens"][0]["devices"]
-        assert sorted(one["serial_number"] for one in planned) == served["serial_numbers"]
+        (planned,) = previewed["tokens"][0]["groups"]
+        assert sorted(planned["serials"]) == served["serial_numbers"]
         assert "3 SUCCESS" in shell("assign", "--profile", "profile.json").out
         (token,) = shell("overview", "--json").json["tokens"]
         assert (token["devices"], token["default_profile"]) == ({"assigned": 3}, "Standard Mac")
@@ -131,7 +131,7 @@ def test_without_click_one_line_says_what_to_install(tmp_path: Path) -> None:
     for program in ("runpy.run_module('pyade', run_name='__main__')", "sys.exit(pyade.cli.main())"):
         code = f"import sys, runpy; sys.path.insert(0, {source!r}); import pyade, pyade.cli; {program}"
         done = subprocess.run(
-            [sys.executable, "-S", "-c", code], cwd=tmp_path, env=CLEAN, capture_output=True, check=False
+            [sys.executable, "-S", "-c", code], cwd=tmp_path, env=clean(), capture_output=True, check=False
         )
         assert (done.returncode, done.stdout) == (2, b"")
         assert done.stderr.splitlines() == [

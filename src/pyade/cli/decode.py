@@ -58,15 +58,11 @@ def decode() -> None:
 def machineinfo(file: str, trust: str | None) -> int:
     """Show a MachineInfo."""
     data = read_bytes(file, at_most=_MAX_PROFILE)
-    if data.lstrip()[:1] == b"<":
-        return _show_machine(MachineInfo.from_plist(data), "it is not signed")
-    message = _decoded(data)
     try:
-        return _show_machine(MachineInfo.from_cms(message, trust=_trust_of(trust)), "")
+        machine, doubt = _read_machine(data, _trust_of(trust))
     except TrustError as error:
-        if error.is_malformed:
-            raise
-        return _show_machine(MachineInfo.from_plist(_signed(message).content), str(error))  # rule 2
+        raise WrongUsageError(f"it is no MachineInfo: {error}") from None
+    return _show_machine(machine, doubt)
 
 
 @decode.command(help="Show an enrollment profile. And its problems; signed or not, without secrets.")
@@ -113,6 +109,23 @@ def p7m(file: str, key: str | None, passphrase_file: str | None) -> None:
         raise WrongUsageError("the file and the key cannot both come from stdin")
     keypair = None if key is None else read_keypair(key, passphrase_file)
     show_token_file(read_bytes(file, at_most=MAX_TOKEN_FILE_BYTES), keypair)
+
+
+def _read_machine(data: bytes, trust: DeviceTrust | None) -> tuple[MachineInfo, str]:
+    """Return what a Mac sent, and why nobody may believe it; "" if a trusted device signed it.
+
+    Raises:
+        TrustError: It cannot be read.
+    """
+    if data.lstrip()[:1] == b"<":
+        return MachineInfo.from_plist(data), "it is not signed"
+    message = _decoded(data)
+    try:
+        return MachineInfo.from_cms(message, trust=trust), ""
+    except TrustError as error:
+        if error.is_malformed:
+            raise
+        return MachineInfo.from_plist(_signed(message).content), str(error)  # rule 2
 
 
 def _decoded(data: bytes) -> bytes:

@@ -13,14 +13,20 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from pyade.core.secret import Secret
-from pyade.crypto.keypair import TokenKeypair
 from pyade.errors import SigningError
+from pyade.loading import lazy_modules
 from pyade.text import printable
+
+if TYPE_CHECKING:
+    from pyade.crypto import keypair
+    from pyade.crypto.keypair import TokenKeypair
+else:
+    lazy_modules(globals(), keypair="pyade.crypto.keypair")
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 PASSPHRASE_VARIABLE: Final = "PYADE_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
@@ -140,7 +146,7 @@ def read_keypair(path: str, passphrase_file: str | None) -> TokenKeypair:
     data = read_bytes(path, at_most=256 * 1024)
     passphrase = passphrase_for(data, passphrase_file)
     try:
-        return TokenKeypair.from_pem(data, None if passphrase is None else passphrase.reveal())
+        return keypair.TokenKeypair.from_pem(data, None if passphrase is None else passphrase.reveal())
     except SigningError as error:
         raise WrongUsageError(f"{printable(path)}: {error}") from None
 

@@ -11,12 +11,11 @@ import attrs
 import click
 
 from pyade.assignment.assigner import Assigner
-from pyade.assignment.plan import AssignmentPlan
 from pyade.assignment.report import AssignReport
 from pyade.cli.app import DONE, FAILED, code_of
 from pyade.cli.files import WrongUsageError, passphrase_for, read_bytes, read_lines
 from pyade.cli.options import Settings, check_name, settings, with_apple, with_store
-from pyade.cli.output import Json, error_json, plain, show, show_json, tell
+from pyade.cli.output import Json, plain, show, show_json, tell
 from pyade.cli.profile_files import read_profile_file, with_intune
 from pyade.core.fleet.device import DeviceResult
 from pyade.core.problems import Severity
@@ -83,9 +82,9 @@ def assign(names: tuple[str, ...], file: str | None, preview: bool, **intune: An
             assigner = Assigner(client, store, progress=line.show)
             if preview:
                 plan = assigner.preview(default)
-                return (_preview_json(name, plan) if given.json else f"{name}: {plan}"), DONE
+                return ({"token_name": name, **plan.to_dict()} if given.json else f"{name}: {plan}"), DONE
             report = assigner.run(default)
-        return _report_value(given, report), DONE if _is_done(report) else FAILED
+        return report, DONE if _is_done(report) else FAILED
 
     return _for_each(given, _chosen(store, names), assign_one)
 
@@ -96,7 +95,7 @@ def overview_command() -> None:
     """Show the state of every token."""
     found = overview(settings().open_store(), now=utc_now())
     if settings().json:
-        show_json({"tokens": [{**plain(one), "total": one.total} for one in found]})
+        show_json({"tokens": found})
         return
     if not found:
         tell("no token is stored: begin with pyade token new NAME --consent")
@@ -120,7 +119,7 @@ def doctor_command(offline: bool, push: str | None, passphrase_file: str | None,
         expected_serials=() if serials is None else read_lines(serials),
     )
     if given.json:
-        show_json({"is_healthy": report.is_healthy, **plain(report)})
+        show_json(report)
     else:
         show(report)
     return DONE if report.is_healthy else FAILED
@@ -162,17 +161,13 @@ def _for_each(given: Settings, names: Sequence[str], work: Callable[[str], tuple
     for name in names:
         try:
             result, code = work(name)
+            results.append(result)
         except PyadeError as error:
             tell(f"{name}: {error}")
-            code = code_of(error)
-            result = None if error.report is None else _report_value(given, error.report)
-            results.append({"token_name": name, "error": error_json(error), "report": result})
-            if result is not None and not given.json:
-                show(result)
-        else:
-            results.append(result)
-            if not given.json:
-                show(result)
+            result, code = error.report, code_of(error)
+            results.append({"token_name": name, **plain(error), "report": result})
+        if result is not None and not given.json:
+            show(result)
         codes.add(code)
     if given.json:
         show_json({"tokens": results})
@@ -184,64 +179,6 @@ def _is_done(report: AssignReport) -> bool:
     has_error = any(problem.severity is Severity.ERROR for problem in report.problems)
     is_assigned = all(result == DeviceResult.SUCCESS for result in report.results.values())
     return is_assigned and not (has_error or report.holder or report.plan.without_profile)
-
-
-def _report_value(given: Settings, report: Any) -> Any:
-    """Return the report of an assignment as it is printed."""
-    return _report_json(report) if given.json and isinstance(report, AssignReport) else report
-
-
-def _report_json(report: AssignReport) -> Json:
-    return {
-        "token_name": report.token_name,
-        "total": report.total,
-        "is_complete": report.is_complete,
-        "counts": plain(report.counts),
-        "reasons": plain(report.plan.reasons),
-        "left": _left_json(report.plan),
-        "results": plain(report.results),
-        "defined": plain(report.defined),
-        "problems": plain((*report.warnings, *report.problems)),
-        "errors": plain(report.errors),
-        "notes": plain(report.notes),
-        "holder": report.holder,
-        "started_at": plain(report.started_at),
-        "finished_at": plain(report.finished_at),
-        "next_due_at": plain(report.next_due_at),
-    }
-
-
-def _preview_json(name: str, plan: AssignmentPlan) -> Json:
-    devices = [
-        {
-            "serial_number": one.serial_number,
-            "profile": None if one.selection.profile is None else one.selection.profile.name,
-            "chosen_by": one.selection.chosen_by,
-            "reason": str(one.reason),
-        }
-        for one in plan.devices()
-    ]
-    return {
-        "token_name": name,
-        "total": plan.total,
-        "due": plan.due,
-        "reasons": plain(plan.reasons),
-        "left": _left_json(plan),
-        "devices": devices,
-        "problems": plain(plan.warnings),
-        "next_due_at": plain(plan.next_due_at),
-    }
-
-
-_LEFT: Final = (
-    *("satisfied", "waiting", "unreachable", "owned_elsewhere", "without_profile", "left_alone"),
-    *("not_macs", "released"),
-)
-
-
-def _left_json(plan: AssignmentPlan) -> Json:
-    """Return the numbers of the devices that are left as they are, by the attributes of the plan."""
-    return {name: getattr(plan, name) for name in _LEFT}
 
 
 @attrs.define

@@ -12,20 +12,33 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import attrs
 import click
 
-from pyade.apple.client import BASE_URL, Client
-from pyade.apple.http.sessions import SessionCache
 from pyade.cli.files import WrongUsageError, read_lines
-from pyade.core.token import Token
-from pyade.operations.token_service import TokenService
-from pyade.storage.sql import SQLStore
-from pyade.storage.sqlite import SQLiteStore
+from pyade.loading import lazy_modules
 from pyade.text import printable
+
+if TYPE_CHECKING:
+    from pyade.apple import client
+    from pyade.apple.client import Client
+    from pyade.apple.http import sessions
+    from pyade.core.token import Token
+    from pyade.operations import token_service as service
+    from pyade.operations.token_service import TokenService
+    from pyade.storage import sqlite
+    from pyade.storage.sql import SQLStore
+else:  # what a command on files does not need
+    lazy_modules(
+        globals(),
+        client="pyade.apple.client",
+        sessions="pyade.apple.http.sessions",
+        sqlite="pyade.storage.sqlite",
+        service="pyade.operations.token_service",
+    )
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -77,23 +90,25 @@ class Settings:
             if not create and not path.exists():
                 begin = f"pyade token new NAME --consent --store {shown}"
                 raise WrongUsageError(f"there is no store {shown}: check the path, or begin with {begin}")
-            store = SQLiteStore(path, keys=self.keys())
+            store = sqlite.SQLiteStore(path, keys=self.keys())
         return click.get_current_context().with_resource(store)
 
     def client_for(self, token: Token) -> Client:
         """Return a client for *token*, which may not be stored yet."""
-        return Client(token, base_url=self._base_url())
+        return client.Client(token, base_url=self._base_url())
 
     def client_of(self, store: SQLStore, name: str) -> Client:
         """Return a client for the stored token *name*, whose session the store keeps."""
-        return Client(lambda: store.token(name), base_url=self._base_url(), sessions=SessionCache(store))
+        return client.Client(
+            lambda: store.token(name), base_url=self._base_url(), sessions=sessions.SessionCache(store)
+        )
 
     def token_service(self, store: SQLStore) -> TokenService:
         """Return the service that makes and renews tokens."""
-        return TokenService(store, self.client_for)
+        return service.TokenService(store, self.client_for)
 
     def _base_url(self) -> str:
-        return self.base_url or os.environ.get("PYADE_BASE_URL") or BASE_URL
+        return self.base_url or os.environ.get("PYADE_BASE_URL") or client.BASE_URL
 
     def _store_name(self) -> str:
         name = self.store or os.environ.get("PYADE_STORE")

@@ -5,7 +5,7 @@ The rules of this file:
 1. Stdout has results alone; progress and messages are on stderr.
 2. Text from outside is escaped; JSON is ASCII, so it needs no locale.
 3. A ``Secret`` and a field without ``repr`` never become JSON.
-4. Advice that names a call of the library names the option or command instead.
+4. In text, advice that names a call of the library names the option or command instead; JSON is unchanged.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import enum
 import json
 import sys
 from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 import attrs
 
+from pyade.core.exports import Exportable
 from pyade.core.macos.versions import MacOSVersion
-from pyade.core.problems import Problem
+from pyade.core.values import format_time
 from pyade.errors import PyadeError
 from pyade.text import printable
 
@@ -101,7 +101,9 @@ def tell(message: object) -> None:
 
 
 def plain(value: Any) -> Json:
-    """Return *value* as JSON: an object of pyade with its public attributes, times in ISO 8601, UTC."""
+    """Return *value* as JSON: what has ``to_dict`` as that, other objects of pyade with their attributes."""
+    if isinstance(value, Exportable):
+        return value.to_dict()
     for kind, write in _TEXTS.items():
         if isinstance(value, kind):
             return write(value)
@@ -110,29 +112,21 @@ def plain(value: Any) -> Json:
             found: Json = value
         case Mapping():
             found = {str(plain(key)): plain(one) for key, one in value.items()}
-        case AbstractSet():
-            found = sorted(map(plain, value))
-        case list() | tuple():
-            found = list(map(plain, value))
+        case list() | tuple() | frozenset():
+            found = [plain(one) for one in (sorted(value) if isinstance(value, frozenset) else value)]
         case _ if attrs.has(type(value)):
             shown = (field.name for field in attrs.fields(type(value)) if field.repr)  # rule 3
-            found = {name: plain(getattr(value, name)) for name in shown if not name.startswith("_")}
+            found = {name: plain(getattr(value, name)) for name in shown}
         case _:
             raise TypeError(f"{type(value).__name__} has no JSON form")
     return found
 
 
-def error_json(error: Exception) -> Json:
-    """Return an error as JSON: its class, and its text."""
-    return {"type": type(error).__name__, "message": in_words(error)}
-
-
 _TEXTS: Final[dict[type, Callable[[Any], Json]]] = {
-    datetime: lambda value: value.isoformat().replace("+00:00", "Z"),
+    datetime: format_time,
     timedelta: timedelta.total_seconds,
     enum.Enum: lambda value: str(value.value),
     MacOSVersion: str,
-    Problem: lambda value: {name: in_words(text) for name, text in attrs.asdict(value).items()},
-    PyadeError: error_json,
+    PyadeError: lambda value: {"error": type(value).__name__, "text": str(value)},
 }
 """Types with a JSON form of their own."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from pyade.cli.app import DONE, FAILED
+from pyade.cli.files import write_new
 from pyade.cli.options import common, settings
 from pyade.cli.output import Json, plain, show, show_json
 from pyade.cli.profile_files import read_profile_file, with_intune
@@ -44,6 +46,24 @@ def check(file: str, **intune: Any) -> int:
 def plan(file: str, macos: str, **intune: Any) -> None:
     """Show a plan."""
     found = read_profile_file(file, **intune).plan(macos)
+    if settings().json:
+        show_json(found)
+    else:
+        show(found)
+
+
+@profile.command(help="Show what a person meets in Setup Assistant. In order, by version of macOS.")
+@click.argument("file")
+@click.option("--macos", metavar="VERSION", help="Only this macOS; else a column for each.")
+@click.option("--svg", "picture", metavar="FILE", help="Write a picture too.")
+@click.option("--force", is_flag=True, help="Overwrite that file.")
+@with_intune
+@common
+def preview(file: str, macos: str | None, picture: str | None, force: bool, **intune: Any) -> None:
+    """Show a preview."""
+    found = read_profile_file(file, **intune).preview(macos)
+    if picture is not None:
+        write_new(Path(picture), found.svg().encode(), force=force)
     if settings().json:
         show_json(found)
     else:
