@@ -77,7 +77,7 @@ def test_a_closed_pipe_ends_quietly(shell: Shell) -> None:
     done = subprocess.run(
         command,
         cwd=shell.folder,
-        env={**CLEAN, **shell.env},
+        env={**clean(), **shell.env},
         stdout=writer,
         stderr=subprocess.PIPE,
         check=False,
