@@ -97,6 +97,8 @@ def test_the_overview_and_the_doctor_say_what_to_do_on_the_command_line(run: Run
     shown = run("doctor", "--offline", code=1).out
     assert "pyade assign --profile FILE" in shown
     assert "give --push FILE" in shown
+    problems = run("doctor", "--offline", "--json", code=1).json["problems"]
+    assert "give --push FILE" in {one["fix"] for one in problems}
     overview = run("overview", "--json").json["tokens"][0]
     assert (overview["total"], overview["at_risk"]) == (3, 3)
     assert "At risk" in run("overview").out

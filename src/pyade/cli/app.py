@@ -121,7 +121,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
             )
             sys.stdout.flush()
         except (click.ClickException, click.Abort, PyadeError, OSError, _StoppedError) as error:
-            return _exit_code(error)
+            try:
+                return _exit_code(error)
+            except BrokenPipeError as closed:
+                return _exit_code(closed)
     return result if isinstance(result, int) else DONE
 
 

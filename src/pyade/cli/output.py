@@ -5,7 +5,7 @@ The rules of this file:
 1. Stdout has results alone; progress and messages are on stderr.
 2. Text from outside is escaped; JSON is ASCII, so it needs no locale.
 3. A ``Secret`` and a field without ``repr`` never become JSON.
-4. In text, advice that names a call of the library names the option or command instead; JSON is unchanged.
+4. Advice that names a call of the library names the option or command instead.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ def tell(message: object) -> None:
     """Print a message on stderr: ``pyade: …``; further lines are indented."""
     first, *others = in_words(message).split("\n")
     lines = [f"pyade: {printable(first)}", *(f"  {printable(line.strip())}" for line in others)]
+    sys.stdout.flush()  # results before it come first, also in one file
     sys.stderr.write("\n".join(lines) + "\n")
     sys.stderr.flush()
 
@@ -103,7 +104,7 @@ def tell(message: object) -> None:
 def plain(value: Any) -> Json:
     """Return *value* as JSON: what has ``to_dict`` as that, other objects of pyade with their attributes."""
     if isinstance(value, Exportable):
-        return value.to_dict()
+        return _advised(value.to_dict())
     for kind, write in _TEXTS.items():
         if isinstance(value, kind):
             return write(value)
@@ -122,11 +123,22 @@ def plain(value: Any) -> Json:
     return found
 
 
+def _advised(value: Json) -> Json:
+    """Return *value* with the words of the command line in what it advises (rule 4)."""
+    if isinstance(value, dict):
+        return {
+            name: in_words(one) if name in _ADVICE and isinstance(one, str) else _advised(one)
+            for name, one in value.items()
+        }
+    return list(map(_advised, value)) if isinstance(value, list) else value
+
+
+_ADVICE: Final = ("allowed", "fix", "next_step", "text")
 _TEXTS: Final[dict[type, Callable[[Any], Json]]] = {
     datetime: format_time,
     timedelta: timedelta.total_seconds,
     enum.Enum: lambda value: str(value.value),
     MacOSVersion: str,
-    PyadeError: lambda value: {"error": type(value).__name__, "text": str(value)},
+    PyadeError: lambda value: {"error": type(value).__name__, "text": in_words(value)},
 }
 """Types with a JSON form of their own."""
