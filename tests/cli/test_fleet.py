@@ -9,12 +9,14 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from tests.cases import each
 from tests.cli.conftest import Run
+from tests.conftest import PostgresSchema
 
-from pyade.storage import SQLiteStore
+from pyade.storage import PostgresStore, SQLiteStore
 from pyade.testing import FakeApple, Fault
 from pyade.testing.store_examples import example_token
 
@@ -194,3 +196,19 @@ def test_a_file_that_is_no_store_is_left_alone(run: Run, tmp_path: Path) -> None
     (tmp_path / "ade.db").write_text("my notes")
     assert "not a SQLite file" in run("token", "new", "hq", "--consent", code=1).err
     assert (tmp_path / "ade.db").read_text() == "my notes"
+
+
+def test_a_store_in_postgresql_is_named_by_its_dsn(
+    run: Run, fleet: FakeApple, postgres: PostgresSchema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conninfo = pytest.importorskip("psycopg.conninfo")
+    dsn = f"postgresql://?{urlencode(conninfo.conninfo_to_dict(postgres.dsn))}"
+    with PostgresStore(dsn, schema=postgres.schema) as store:
+        store.add_token(fleet.token(name="hq"))
+    monkeypatch.setenv("PYADE_STORE", dsn)
+    monkeypatch.setenv("PYADE_STORE_SCHEMA", postgres.schema)
+    assert "3 added" in run("sync").out
+    assert run("overview", "--json").json["tokens"][0]["total"] == 3
+    assert len(run("events").out.splitlines()) == 3
+    unreachable = run("overview", "--store", "postgresql://it@127.0.0.1:1/ade", code=1)
+    assert "Connection refused" in unreachable.err

@@ -113,6 +113,21 @@ def test_a_file_is_read_without_its_secrets(
     assert "another certificate" in run("token", "read", "second.p7m", "--key", other(tmp_path), code=2).err
 
 
+def test_the_passphrase_of_a_key_is_asked_for_on_a_terminal(
+    run: Run, portal: FakeApple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def answer(text: str) -> str:
+        asked.append(text)
+        return "open sesame"
+
+    monkeypatch.setattr("click.termui.hidden_prompt_func", answer)
+    monkeypatch.setattr("pyade.cli.files.is_terminal", lambda: True)
+    run("token", "read", "second.p7m", "--key", "locked.pem")
+    assert asked == ["Passphrase of the private key: "]
+
+
 def other(folder: Path) -> str:
     (folder / "other-key.pem").write_bytes(TokenKeypair.generate("Other").to_pem())
     return "other-key.pem"

@@ -17,6 +17,7 @@ from pyade.cli.portal import PREFIX, PortalOverHttp
 from pyade.core.token import Token
 from pyade.crypto.keypair import TokenKeypair
 from pyade.testing.apple.fake import FakeApple
+from pyade.testing.business.accounts import TOKEN_PATHS
 from pyade.testing.business.fake import FakeBusiness
 from pyade.testing.http.server import LoopbackServer
 
@@ -58,6 +59,7 @@ def serve(port: int, business_port: int, devices: int, seed: int, folder: str | 
         "token": _token_json(apple.token(server)),
         "business": {
             "base_url": api.base_url,
+            "token_url": f"{api.base_url}{TOKEN_PATHS[-1]}",
             "client_id": account.client_id,
             "key_id": account.key_id,
             "private_key": key_file.decode(),

@@ -130,11 +130,16 @@ def passphrase_for(data: bytes, file: str | None) -> Secret | None:
     passphrase = read_passphrase(file)
     if passphrase is not None or b"ENCRYPTED" not in data:
         return passphrase
-    if not sys.stdin.isatty():
+    if not is_terminal():
         raise WrongUsageError(
             f"the private key is encrypted: give --passphrase-file, or set {PASSPHRASE_VARIABLE}"
         )
     return Secret(click.prompt("Passphrase of the private key", hide_input=True, err=True))
+
+
+def is_terminal() -> bool:
+    """Return True if a person can be asked."""
+    return sys.stdin.isatty()
 
 
 def read_keypair(path: str, passphrase_file: str | None) -> TokenKeypair:

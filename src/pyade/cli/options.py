@@ -116,7 +116,7 @@ class Settings:
             raise WrongUsageError("no store is named: give --store PATH, or set PYADE_STORE")
         if self.store and "://" in self.store:
             parts = urlsplit(self.store)
-            if parts.password is not None or "password" in parse_qs(parts.query):
+            if parts.password or "password" in parse_qs(parts.query):
                 raise WrongUsageError(
                     "--store has a password, which other users of this machine can read:"
                     " set PYADE_STORE instead, or keep the password in ~/.pgpass"
