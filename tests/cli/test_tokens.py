@@ -44,6 +44,7 @@ def test_a_token_needs_consent(run: Run, tmp_path: Path) -> None:
 def test_a_certificate_never_replaces_another_file_silently(run: Run, tmp_path: Path) -> None:
     (tmp_path / "hq.pem").write_text("something else")
     assert "hq.pem exists" in run("token", "new", "hq", "--consent", code=2).err
+    assert "no token is stored" in run("token", "list").err
     assert (tmp_path / "hq.pem").read_text() == "something else"
     run("token", "new", "hq", "--consent", "--output", "other.pem")
     run("token", "certificate", "hq", "--output", "other.pem")  # the same content
@@ -178,6 +179,7 @@ def test_the_secrets_of_a_store_are_encrypted_with_keys_from_a_file(
         assert store.token("hq").health(store.token("hq").consented_at).remaining > timedelta(days=1)  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_the_words_that_are_replaced_are_those_of_the_library() -> None:
     """A text that the library no longer has needs no replacement."""
     import ast

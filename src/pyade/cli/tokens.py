@@ -26,6 +26,7 @@ from pyade.flow import utc_now
 from pyade.operations.token_service import TokenService
 from pyade.operations.token_steps import AcceptedToken
 from pyade.storage.protocol import Store
+from pyade.text import printable
 
 _APPLE_ID = "The Apple ID with which the file was downloaded."
 _output = click.option("--output", metavar="FILE", help="Where to write the certificate; else NAME.pem.")
@@ -61,6 +62,9 @@ def new(
         )
     store = settings().open_store(create=True)
     service = settings().token_service(store)
+    path = _certificate_path(name, output)
+    if path.exists() and not force and name not in _known(store, service):
+        raise WrongUsageError(f"{printable(str(path))} exists: give --output another file, or --force")
     service.create(
         name, consent=True, portal=Portal.SCHOOL if school else None, scope_tags=scope_tags or None
     )
@@ -294,10 +298,14 @@ def _health_of(secrets: TokenSecrets) -> TokenHealth:
     )
 
 
+def _certificate_path(name: str, output: str | None) -> Path:
+    return Path(output or f"{name.replace('/', '_')}.pem")
+
+
 def _write_certificate(
     service: TokenService, name: str, pem: bytes, output: str | None, *, force: bool
 ) -> None:
-    path = Path(output or f"{name.replace('/', '_')}.pem")
+    path = _certificate_path(name, output)
     write_new(path, pem, force=force)
     step = service.next_step(name)
     if settings().json:
