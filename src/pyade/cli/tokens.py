@@ -274,12 +274,13 @@ def show_token_file(data: bytes, keypair: TokenKeypair | None) -> None:
         f"server token file, {envelope.cipher}",
         f"  for the certificate {', '.join(found['certificates']) or 'of a key identifier'}",
     ]
-    if secrets is None:
+    if keypair is None or secrets is None:
         lines.append("  not decrypted: give --key")
     else:
         health = _health_of(secrets)
         found |= {"status": health.status, "expires_at": health.expires_at}
-        lines += [f"  decrypted with the {keypair}", f"  {health}"]
+        name = keypair.certificate.subject.rfc4514_string()
+        lines += [f"  decrypted with the key pair of {name}", f"  {health}"]
     if settings().json:
         show_json(found)
     else:
