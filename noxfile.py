@@ -52,7 +52,7 @@ def lowest(session: nox.Session) -> None:
     """Run the suite on the lowest versions that pyproject.toml allows; the test tools are the newest."""
     project = nox.project.load_toml("pyproject.toml")["project"]
     extras = project["optional-dependencies"]
-    needed = [*project["dependencies"], *extras["postgres"], *extras["workers"]]
+    needed = [*project["dependencies"], *extras["cli"], *extras["postgres"], *extras["workers"]]
     session.install("-e", ".[test]", *(need.replace(">=", "==") for need in needed))
     session.run("pytest", "-n", "2", *session.posargs)
 

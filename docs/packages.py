@@ -8,12 +8,12 @@ from typing import Final
 PACKAGE: Final = Path(__file__).parent.parent / "src" / "pyade"
 
 FLOORS: Final = (
-    ("loading", "text", "errors"),
+    ("loading", "text", "svg", "errors"),
     ("core", "core.macos", "core.profile", "core.fleet"),
     ("hooks", "flow"),
     ("builders", "builders.intune", "crypto", "apple.http", "apple", "business", "storage"),
     ("sync", "assignment", "enrollment", "operations"),
-    ("testing",),
+    ("testing", "cli"),
 )
 """From the ground up; a package imports only those before it, on its own floor too."""
 

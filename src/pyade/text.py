@@ -40,6 +40,12 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
+def cut(text: str, length: int) -> str:
+    """Return *text*, escaped for readers, cut to *length* characters with an ellipsis if it is longer."""
+    shown = printable(text[: length + 1])
+    return shown if len(shown) <= length else f"{shown[: length - 1]}…"
+
+
 class Printed:
     """Base of every class that ``print`` shows to readers: each line is escaped, in this one place."""
 
@@ -57,8 +63,7 @@ class Printed:
         """Return the first line of the text; a class with few fields shows them instead."""
         first, _, more = str(self).partition("\n")
         first = " ".join(first.split())
-        shown = first if len(first) <= _LONGEST_LINE else f"{first[: _LONGEST_LINE - 1]}…"
-        return f"<{type(self).__name__}: {shown}{' …' if more else ''}>"
+        return f"<{type(self).__name__}: {cut(first, _LONGEST_LINE)}{' …' if more else ''}>"
 
     def _repr_html_(self) -> str:
         """Return the text for a notebook, which shows it instead of the ``repr``."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pyade.loading import lazy_names
 
 if TYPE_CHECKING:
+    from pyade.core.exports import Exportable, TextFile, write_csv
     from pyade.core.fleet.assignment import NO_PROFILE, Reason, Risk
     from pyade.core.fleet.device import Device, DeviceFamily, DeviceResult, OpType, ProfileStatus
     from pyade.core.fleet.enrollment import Enrollment, Installed, Registration
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from pyade.core.profile.affinity import AffinityConsequences, AffinityKind, UserAffinity
     from pyade.core.profile.diff import ProfileDiff, Reach, SettingChange
     from pyade.core.profile.plan import Effect, PlanRow, ProfilePlan
+    from pyade.core.profile.preview import PreviewRow, ProfilePreview
     from pyade.core.profile.profile import EnrollmentProfile
     from pyade.core.profile.review import ProfileReview, ReviewRow
     from pyade.core.profile.setup_accounts import LocalAccounts, local_accounts
@@ -65,6 +67,7 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "pyade.core.exports": "Exportable TextFile write_csv",
             "pyade.core.fleet.assignment": "NO_PROFILE Reason Risk",
             "pyade.core.fleet.device": "Device DeviceFamily DeviceResult OpType ProfileStatus",
             "pyade.core.fleet.enrollment": "Enrollment Installed Registration",
@@ -93,6 +96,7 @@ else:
             "pyade.core.profile.affinity": "AffinityConsequences AffinityKind UserAffinity",
             "pyade.core.profile.diff": "ProfileDiff Reach SettingChange",
             "pyade.core.profile.plan": "Effect PlanRow ProfilePlan",
+            "pyade.core.profile.preview": "PreviewRow ProfilePreview",
             "pyade.core.profile.profile": "EnrollmentProfile",
             "pyade.core.profile.review": "ProfileReview ReviewRow",
             "pyade.core.profile.setup_accounts": "LocalAccounts local_accounts",
@@ -130,6 +134,7 @@ __all__ = [
     "Event",
     "EventKind",
     "ExistingMac",
+    "Exportable",
     "IdentityChoice",
     "IdentityKind",
     "IdentityPolicy",
@@ -145,10 +150,12 @@ __all__ = [
     "Pace",
     "PlanRow",
     "Portal",
+    "PreviewRow",
     "PrimaryAccount",
     "Problem",
     "ProfileDiff",
     "ProfilePlan",
+    "ProfilePreview",
     "ProfileReview",
     "ProfileStatus",
     "Reach",
@@ -165,6 +172,7 @@ __all__ = [
     "SyncPhase",
     "SyncPolicy",
     "SyncState",
+    "TextFile",
     "Token",
     "TokenHealth",
     "TokenStatus",
@@ -183,4 +191,5 @@ __all__ = [
     "decide_update",
     "local_accounts",
     "renew_instructions",
+    "write_csv",
 ]

@@ -7,6 +7,7 @@ from typing import Final
 
 import attrs
 
+from pyade.core.exports import Exportable
 from pyade.text import Printed
 
 _LONGEST: Final = 80
@@ -21,7 +22,7 @@ class Severity(enum.StrEnum):
 
 
 @attrs.frozen
-class Problem(Printed):
+class Problem(Exportable, Printed):
     """One broken rule, or one doubtful value.
 
     Attributes:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Final, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 from cryptography import x509
@@ -29,6 +29,7 @@ from pyade.assignment.failures import failure_problem, risk_problem
 from pyade.assignment.risk import MacsAtRisk, RiskRule
 from pyade.assignment.same_names import stored_name_problems
 from pyade.core.arguments import TEXT, TEXTS, check_arguments, check_returned
+from pyade.core.exports import Exportable
 from pyade.core.fleet.enrollment import Enrollment
 from pyade.core.fleet.groups import DeviceGroup
 from pyade.core.fleet.records import SyncState, owner_of
@@ -68,7 +69,7 @@ _SEVERITY_ORDER: Final = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO:
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class HealthReport(Printed):
+class HealthReport(Exportable, Printed):
     """The problems that a check found; ``print`` shows them.
 
     Attributes:
@@ -78,6 +79,8 @@ class HealthReport(Printed):
 
     problems: tuple[Problem, ...]
     checked_at: datetime
+
+    _EXPORTED: ClassVar[str] = "is_healthy checked_at problems"
 
     @property
     def is_healthy(self) -> bool:

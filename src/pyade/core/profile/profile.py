@@ -12,6 +12,7 @@ from pyade.core.problems import Problem, Severity
 from pyade.core.profile.diff import ProfileDiff, compare
 from pyade.core.profile.plan import ProfilePlan
 from pyade.core.profile.plan_rows import make_plan
+from pyade.core.profile.preview import ProfilePreview, make_preview
 from pyade.core.profile.review import ProfileReview, make_review
 from pyade.core.profile.settings import ProfileSettings
 from pyade.core.profile.validation import check
@@ -105,6 +106,17 @@ class EnrollmentProfile(ProfileSettings):
             VersionError: The text is not a version.
         """
         return make_plan(self, MacOSVersion.of(version))
+
+    def preview(self, version: MacOSVersion | str | None = None) -> ProfilePreview:
+        """Return what a person meets in Setup Assistant, in order: text when printed, a picture in notebooks.
+
+        Args:
+            version: Only this version of macOS; None for a column for each major version.
+
+        Raises:
+            VersionError: The text is not a version.
+        """
+        return make_preview(self, None if version is None else MacOSVersion.of(version))
 
 
 @check_arguments

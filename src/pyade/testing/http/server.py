@@ -86,12 +86,13 @@ _LARGEST_BODY = 16 * 1024 * 1024
 
 @check_arguments
 class LoopbackServer:
-    """An HTTP/1.1 server on 127.0.0.1 and a free port, with keep-alive and a thread per connection.
+    """An HTTP/1.1 server on 127.0.0.1, with keep-alive and a thread per connection.
 
     Args:
         handle: The function that answers requests, such as ``FakeApple.handle``.
         clock: The clock of the fake.
         real_delays: True waits for real before a slow response is sent.
+        port: Its port; 0 for a free one.
         tls: A server's context with a certificate, to speak HTTPS; None for plain HTTP.
     """
 
@@ -101,10 +102,12 @@ class LoopbackServer:
         clock: Callable[[], object],
         *,
         real_delays: bool,
+        port: int = 0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._handle = handle
         self._clock = clock
+        self._port = port
         self._real_delays = real_delays
         self._tls = tls
         self._stopping = threading.Event()
@@ -113,7 +116,7 @@ class LoopbackServer:
 
     def __enter__(self) -> Self:
         self._stopping.clear()
-        self._server = _Server(("127.0.0.1", 0), self._serve, self._tls)
+        self._server = _Server(("127.0.0.1", self._port), self._serve, self._tls)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.01,), name="pyade fake", daemon=True
         )
