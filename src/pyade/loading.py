@@ -94,6 +94,19 @@ def lazy_modules(importer: dict[str, Any], **modules: str) -> None:
         importer[name] = _Absent(importer, name, module)
 
 
+def missing_extra(user: str, extra: str, cause: ImportError) -> ImportError:
+    """Return the error of a name whose optional packages are not installed; the caller raises it.
+
+    Args:
+        user: The public name that needs them.
+        extra: The extra of pyade that installs them.
+        cause: What the import of the first of them raised.
+    """
+    # No name of a distribution: pyade is not published.
+    how = f"run pip install 'PATH[{extra}]', where PATH is a checkout of pyade or its wheel"
+    return ImportError(f"{user} needs the extra '{extra}': {how}", name=cause.name)
+
+
 class _Absent:
     """Stands for a module until an attribute of it is used, then replaces itself by the module."""
 
