@@ -9,10 +9,12 @@ from pathlib import Path
 import attrs
 from docutils import nodes
 from docutils.statemachine import StringList
+from sphinx.domains.python import ObjectEntry
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.inspect import object_description
 
-from pyade import errors
+from pyade import errors, loading
 
 sys.path.insert(0, str(Path(__file__).parent))
 from packages import picture
@@ -23,11 +25,23 @@ copyright = "2026, the pyade authors"
 release = _version("pyade-apple")
 version = release
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
+smartquotes = False  # it also changes those of code in docstrings
+
+# Copies what is typed: neither prompts nor what a command prints.
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "
+copybutton_prompt_is_regexp = True
 
 autodoc_member_order = "bysource"
 autoclass_content = "both"  # arguments that two classes share stand at the __init__ of their base
@@ -86,8 +100,8 @@ PACKAGES = (
 
 def _home_of(name, found):
     """Return the package whose page describes *found*: of errors their tree, else the first that has it."""
-    if inspect.isclass(found) and issubclass(found, BaseException):
-        return "pyade.errors" if hasattr(errors, name) else found.__module__
+    if inspect.isclass(found) and issubclass(found, BaseException) and hasattr(errors, name):
+        return "pyade.errors"
     return next(one for one in PACKAGES if getattr(importlib.import_module(one), name, None) is found)
 
 
@@ -102,7 +116,7 @@ class Offered(SphinxDirective):
         module = importlib.import_module(package)
         found = {name: getattr(module, name) for name in module.__all__}
         own = [name for name, it in found.items() if _home_of(name, it) == package]
-        lines = []
+        lines = [f".. py:module:: {package}", ""]
         if others := sorted(found.keys() - set(own)):
             links = (f":py:obj:`{name} <{_home_of(name, found[name])}.{name}>`" for name in others)
             lines += [f"Exported here too, and described elsewhere: {', '.join(links)}.", ""]
@@ -113,6 +127,32 @@ class Offered(SphinxDirective):
             StringList(lines, source=self.get_source_info()[0]), self.content_offset, node
         )
         return node.children
+
+
+def _add_import_paths(*event):
+    """Let each path that users import lead to the description of its name; warn of a name without one."""
+    objects = event[1].domains.python_domain.objects
+    for package in PACKAGES:
+        module = importlib.import_module(package)
+        for name in module.__all__:
+            home = f"{_home_of(name, getattr(module, name))}.{name}"
+            if f"{package}.{name}" in objects:
+                continue
+            if home in objects:
+                page, anchor, kind, _ = objects[home]
+                objects[f"{package}.{name}"] = ObjectEntry(page, anchor, kind, aliased=True)
+            else:
+                logging.getLogger(__name__).warning("%s.%s: not in the reference", package, name)
+    return []
+
+
+def _source_of(*event):
+    # ``__module__`` of what ``pyade`` offers is ``pyade``, which only loads it.
+    _, module, attribute = event
+    found = None
+    while module := loading.homes_of(module).get(attribute.partition(".")[0]):
+        found = module
+    return found
 
 
 def _described(path, found):
@@ -136,4 +176,6 @@ def setup(app):
     app.connect("autodoc-skip-member", _show_enum_members)
     app.connect("autodoc-process-signature", _show_attrs_defaults)
     app.connect("autodoc-process-docstring", _hide_attrs_note)
+    app.connect("env-updated", _add_import_paths)
+    app.connect("viewcode-follow-imported", _source_of)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

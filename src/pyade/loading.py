@@ -74,11 +74,16 @@ def _show_at_top(found: Any) -> None:
     found.__module__ = _TOP
 
 
+def homes_of(package: str) -> Mapping[str, str]:
+    """Return the module of each name of a package; nothing for one that was not loaded, or has no table."""
+    return _homes.get(package, {})
+
+
 def find_public_name(name: str, default: Any) -> Any:
     """Return the object of that name that a package of pyade offers; *default* if none does."""
     for part in _PACKAGES:  # rule 3
         package = importlib.import_module(f"pyade.{part}")
-        if name in _homes[package.__name__]:
+        if name in homes_of(package.__name__):
             return getattr(package, name)
     return default
 
