@@ -42,6 +42,7 @@ smartquotes_action = "D"  # dashes alone: curved quotes would also be in code of
 # Copies what is typed: neither prompts nor what a command prints.
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
+copybutton_line_continuation_character = "\\"
 
 autodoc_member_order = "bysource"
 autoclass_content = "both"  # arguments that two classes share stand at the __init__ of their base
