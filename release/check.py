@@ -136,7 +136,7 @@ def make_environment(python: str, folder: Path, wheel: str) -> Path:
     folder.mkdir(parents=True)
     run(python, "-m", "venv", "--without-pip", folder / "env", cwd=folder)
     inside = folder / "env" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    run(sys.executable, "-m", "pip", "--python", inside, "install", "-q", wheel, cwd=folder)
+    run(sys.executable, "-m", "pip", "--python", inside, "install", "-q", "--no-compile", wheel, cwd=folder)
     run(sys.executable, "-m", "pip", "--python", inside, "check", cwd=folder)
     (folder / "empty").mkdir()
     return inside
