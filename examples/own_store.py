@@ -1,6 +1,7 @@
 """A custom store: SQLite through the library apsw, which supports custom file systems (VFS) and ciphers.
 
-Run it with ``python examples/own_store.py``; needs ``pip install apsw``. ``docs/own-store.md`` explains it.
+Needs: pyade and apsw; the extra ``test`` has it.
+Run: ``python examples/own_store.py``; ``docs/own-store.md`` explains it.
 """
 
 import json
