@@ -243,7 +243,7 @@ def _fake_business(
     return business
 
 
-@each("page", [*PAGES, *EXAMPLES])
+@each("page", [*PAGES, "docs/tutorial.md", *EXAMPLES])
 def test_documentation_and_examples_import_only_from_public_packages(page: str) -> None:
     deep = re.findall(r"^ *from pyade\.\w+\.[\w.]+ import .*", (ROOT / page).read_text(), re.MULTILINE)
     assert not [line for line in deep if "pyade.testing.contract" not in line]
