@@ -101,6 +101,15 @@ def package(session: nox.Session) -> None:
 
 
 @nox.session
+def tutorial(session: nox.Session) -> None:
+    """Follow docs/tutorial.md in an empty folder and a new environment, and compare what is printed.
+
+    ``nox -s tutorial -- --write`` puts what is printed into the page.
+    """
+    session.run("python", "tests/tutorial.py", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Compare pyade's operations with minimal implementations of them, and print a table.
 
