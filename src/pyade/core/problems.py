@@ -18,7 +18,7 @@ class Severity(enum.StrEnum):
 
     ERROR = "error"
     WARNING = "warning"
-    INFO = "info"
+    NOTE = "note"
 
 
 @attrs.frozen
@@ -30,7 +30,7 @@ class Problem(Exportable, Printed):
         value: The value as text, shortened; "" if it is secret or absent.
         allowed: What is allowed or expected.
         fix: What to do.
-        severity: An error prevents use; a warning and an info do not.
+        severity: An error prevents use; a warning and a note do not.
     """
 
     setting: str

@@ -65,7 +65,7 @@ ANCHOR_WARNING: Final = timedelta(days=30)
 _RESTORE: Final = "restore a backup, or store it again"
 _RESTORE_ENROLLMENTS: Final = "restore a backup, or let the Mac enroll again"
 _ASSIGN: Final = "assign a profile, or set a default"
-_SEVERITY_ORDER: Final = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
+_SEVERITY_ORDER: Final = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -157,7 +157,7 @@ def _check_push(check: HealthCheck, now: datetime) -> Sequence[Problem]:
         return check.push.check(now=now, topic=check.topic)
     text = "the MDM push certificate is a prerequisite, and was not checked"
     fix = "pass push=PushCertificate.load(...)"
-    return (Problem("push_certificate", "", text, fix, Severity.INFO),)  # rule 3
+    return (Problem("push_certificate", "", text, fix, Severity.NOTE),)  # rule 3
 
 
 def _damage_problems(fleet: Fleet) -> Iterator[Problem]:
@@ -303,7 +303,7 @@ def _check_legacy(hook: Hook[str] | None) -> Flow[list[Problem]]:
     if hook is None:
         text = "Active Directory Federation Services need a WS-Trust 1.3 Username/Mixed endpoint"
         fix = "check that it is enabled (Get-ADfsEndpoint), or pass check_ws_trust="
-        return [Problem(where, "", text, fix, Severity.INFO)]  # rule 3
+        return [Problem(where, "", text, fix, Severity.NOTE)]  # rule 3
     wrong = check_returned("check_ws_trust", (yield from ask(CallHook(hook, (), "check_ws_trust"))), TEXT)
     return [Problem(where, "", f"the WS-Trust 1.3 endpoint: {wrong}", "enable it")] if wrong else []
 
@@ -427,7 +427,7 @@ def device_name_problems(profiles: Iterable[EnrollmentProfile]) -> list[Problem]
         if names_device(*names_of(profile)):
             text = f"{written('managedDeviceName')} has a value only if FinalConfiguration gets one"
             fix = "check that device_name= or variables= is passed, or remove the variable"
-            problems.append(Problem(f"profile {profile.name}", "", text, fix, Severity.INFO))
+            problems.append(Problem(f"profile {profile.name}", "", text, fix, Severity.NOTE))
     return problems
 
 
