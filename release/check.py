@@ -45,6 +45,7 @@ except ImportError:
 print(register_tasks(app, MemoryStore(), print))
 """
 USES = {
+    "cli": ("-m", "pyade", "--help"),
     "postgres": ("-c", "from pyade.storage import PostgresStore; print(PostgresStore)"),
     "workers": ("-c", _REGISTER_TASKS),
 }
