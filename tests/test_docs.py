@@ -6,6 +6,8 @@ import inspect
 import logging
 import re
 import sqlite3
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -66,7 +68,34 @@ class _Clock:
         self.sleep(seconds)
 
 
-@pytest.mark.parametrize("page", PAGES)
+FRESH = [
+    str(path.relative_to(ROOT))
+    for path in sorted((ROOT / "docs").glob("**/*.md"))
+    if "_build" not in path.parts and "```python" in path.read_text() and "demo(" in path.read_text()
+]
+"""Pages whose blocks run as pasted."""
+
+PASTE = """
+import sys
+from pathlib import Path
+
+names = {"__name__": "__main__"}
+for number, block in enumerate(Path(sys.argv[1]).read_text("utf-8").split("\\0"), 1):
+    exec(compile(block, f"block {number}", "exec"), names)
+"""
+
+
+@pytest.mark.parametrize("page", FRESH)
+def test_the_python_of_a_page_runs_as_pasted_in_one_fresh_process(page: str, tmp_path: Path) -> None:
+    blocks = tmp_path / "blocks"
+    blocks.write_text("\0".join(map(textwrap.dedent, _blocks(page, "python"))), "utf-8")
+    (tmp_path / "empty").mkdir()
+    command = [sys.executable, "-W", "error", "-c", PASTE, str(blocks)]
+    run = subprocess.run(command, cwd=tmp_path / "empty", capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in FRESH])
 def test_every_python_block_runs(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:

@@ -296,3 +296,16 @@ def _url_safe(chance: bytes) -> Secret:
 def utc_now() -> datetime:
     """Return the current time, UTC."""
     return datetime.now(UTC)
+
+
+def clock_of(given: Callable[[], datetime] | None, *owners: object) -> Callable[[], datetime]:
+    """Return the clock *given*, or None: that of the first of *owners* with one, else the real time.
+
+    So one simulated clock, given to a client or a store, is used by all that works with it.
+
+    Args:
+        given: What the caller passed as ``clock``.
+        owners: Clients and stores; those of pyade have an attribute ``clock``.
+    """
+    clocks = (given, *(getattr(owner, "clock", None) for owner in owners), utc_now)
+    return next(clock for clock in clocks if clock is not None)

@@ -31,7 +31,8 @@ class Terminal(io.StringIO):
 
 def screen(text: str) -> list[str]:
     """Return the lines that a terminal shows, without colors."""
-    text = re.sub(r"\x1b\[(\?\d+[hl]|[\d;]*m|[02]?K)", lambda found: "\r" * found[0].endswith("2K"), text)
+    text = text.replace("\x1b[2K", f"\r{' ' * 80}\r")
+    text = re.sub(r"\x1b\[(\?\d+[hl]|[\d;]*m)", "", text)
     assert "\x1b" not in text
     lines = []
     for line in text.split("\n"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pyade.core.arguments import check_arguments
 from pyade.errors import LeaseHeldError
-from pyade.flow import AsyncRunner, Runner, utc_now
+from pyade.flow import AsyncRunner, Runner, clock_of
 from pyade.loading import lazy_modules
 from pyade.sync.leases import acquire_and_hold, acquire_and_hold_async
 from pyade.sync.progress_bars import showing
@@ -48,7 +48,7 @@ class _BaseAssigner(Generic[CallerT]):
         store: Store,
         *,
         policy: AssignmentPolicy | None = None,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Callable[[], datetime] | None = None,
         progress: Callable[[Progress], None] | bool | None = None,
     ) -> None:
         """Configure the assigner.
@@ -57,7 +57,7 @@ class _BaseAssigner(Generic[CallerT]):
             apple: A ``Client``, or for ``AsyncAssigner`` an ``AsyncClient``; its ``token_name`` is the token.
             store: The store with the token and its devices.
             policy: The rules; None to give every Mac the default.
-            clock: Returns the time, UTC.
+            clock: Returns the time, UTC; None for the clock of *apple*.
             progress: Called after each stored chunk; ``AsyncAssigner`` calls it in the event loop. True shows
                 it on standard error: as a bar if ``tqdm`` or ``rich`` is installed, else as text.
         """
@@ -65,7 +65,7 @@ class _BaseAssigner(Generic[CallerT]):
         self._token_name = apple.token_name
         self._store = store
         self._policy = risk.NO_RULES if policy is None else policy
-        self._clock = clock
+        self._clock: Callable[[], datetime] = clock_of(clock, apple, store)
         self._progress = progress
 
 

@@ -55,7 +55,7 @@ from pyade.enrollment.final_configuration_flow import (
 from pyade.enrollment.final_configuration_state import AwaitProgress
 from pyade.enrollment.steps import audit, in_store
 from pyade.errors import DamagedRecordError
-from pyade.flow import AsyncRunner, Compute, Flow, Now, Runner, ask, utc_now
+from pyade.flow import AsyncRunner, Compute, Flow, Now, Runner, ask, clock_of
 from pyade.hooks import check_hook
 from pyade.storage.protocol import EnrollmentStore
 from pyade.text import logger
@@ -148,7 +148,7 @@ class _FinalConfiguration:
         administrator: AdministratorHook = None,
         variables: VariablesHook = None,
         device_name: DeviceName = "",
-        clock: Callable[[], datetime] = utc_now,
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         """Validate the settings, the same for the synchronous and the asynchronous class.
 
@@ -165,14 +165,14 @@ class _FinalConfiguration:
             device_name: The value of ``{{managedDeviceName}}``: a text, which may contain
                 ``{{serialNumber}}`` and the variables of the user, or a function that is called with the
                 ``Enrollment``. "" gives it no value, so that the user at the Mac types such a name.
-            clock: Returns the time, UTC.
+            clock: Returns the time, UTC; None for the clock of *store*.
 
         Raises:
             PolicyError: *device_name* holds another variable; or a hook does not take one enrollment, or is a
                 coroutine function in the synchronous class.
         """
         self._store = store
-        self._clock = clock
+        self._clock: Callable[[], datetime] = clock_of(clock, store)
         self._hooks = AccountHooks(administrator=administrator, variables=variables, device_name=device_name)
         for name, hook in self._hooks.functions().items():
             check_hook(name, hook, "enrollment", asynchronous=self._asynchronous)

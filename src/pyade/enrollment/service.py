@@ -25,7 +25,7 @@ from pyade.enrollment.request import RequestHandler, write_counts_flow
 from pyade.enrollment.settings import EnrollmentLimits, PlatformSso, Settings, SignIn
 from pyade.enrollment.steps import in_store
 from pyade.errors import ProfileError
-from pyade.flow import AsyncRunner, Flow, Now, Runner, ask, utc_now
+from pyade.flow import AsyncRunner, Flow, Now, Runner, ask, clock_of
 from pyade.hooks import Hook, check_hook
 from pyade.storage.protocol import EnrollmentStore
 
@@ -56,7 +56,7 @@ class _Service:
         check: Hook[str] | None = None,
         release_after: timedelta | None = None,
         limits: EnrollmentLimits = EnrollmentLimits(),  # noqa: B008 - frozen
-        clock: Callable[[], datetime] = utc_now,
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         """Validate the settings, the same for the synchronous and the asynchronous class.
 
@@ -84,7 +84,7 @@ class _Service:
             release_after: How long a Mac awaits its final configuration at most, then it is released whatever
                 is outstanding; None for no limit.
             limits: Limits for each Mac.
-            clock: Returns the time, UTC.
+            clock: Returns the time, UTC; None for the clock of *store*.
 
         Raises:
             PolicyError: Neither *acme* nor *scep* is given, *release_after* is not longer than zero, or a
@@ -93,10 +93,10 @@ class _Service:
                 for an address that is not https.
             CryptoPolicyError: This machine refuses SHA-1, with which Macs sign.
         """
-        check_hook("clock", clock, "")
-        check_returned("clock", clock(), TIME)
         self._store = store
-        self._clock = clock
+        self._clock: Callable[[], datetime] = clock_of(clock, store)
+        check_hook("clock", self._clock, "")
+        check_returned("clock", self._clock(), TIME)
         self._push = push
         self._settings = Settings(
             mdm=mdm,

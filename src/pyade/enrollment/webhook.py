@@ -30,7 +30,7 @@ from pyade.enrollment.asgi import BODY_TIME, AsgiApp, HttpResponse, Scope, heade
 from pyade.enrollment.redemption import redeem_client_identifier, redeem_scep_request
 from pyade.enrollment.steps import in_store
 from pyade.errors import PolicyError, TrustError
-from pyade.flow import AsyncRunner, Flow, Now, ask, utc_now
+from pyade.flow import AsyncRunner, Flow, Now, ask, clock_of
 from pyade.storage.protocol import EnrollmentStore
 from pyade.text import logger
 
@@ -59,7 +59,7 @@ class StepCaWebhook(AsgiApp):
         secret: The key with which step-ca signs its requests, in base64, as that command prints it.
         path: The path of the webhook.
         body_time: How long the body of a request may take, to its last byte; then the response is 408.
-        clock: Returns the time, UTC.
+        clock: Returns the time, UTC; None for the clock of *store*.
 
     Raises:
         PolicyError: *secret* is empty or not base64, *path* does not begin with a slash, or *body_time* is
@@ -75,12 +75,12 @@ class StepCaWebhook(AsgiApp):
         secret: str | Secret,
         path: str = "/step-ca",
         body_time: timedelta = BODY_TIME,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         secret = Secret(secret)
         super().__init__({path: {"POST": self._handle_webhook}}, body_time=body_time)
         self._key: bytes = _key_of(secret)
-        self._runner: AsyncRunner = AsyncRunner(store=store, clock=clock)
+        self._runner: AsyncRunner = AsyncRunner(store=store, clock=clock_of(clock, store))
 
     async def _handle_webhook(self, scope: Scope, body: bytes) -> HttpResponse:
         if len(body) > MAX_BYTES:

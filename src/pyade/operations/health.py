@@ -44,7 +44,7 @@ from pyade.core.token import Token
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.enrollment.final_configuration_state import problems_of
 from pyade.errors import ClockError, DamagedRecordError, PyadeError, StoreError, TermsError
-from pyade.flow import AsyncRunner, CallHook, Flow, Now, Runner, ask, utc_now
+from pyade.flow import AsyncRunner, CallHook, Flow, Now, Runner, ask, clock_of
 from pyade.hooks import Hook
 from pyade.operations.token_steps import ReadAccount, account_handlers, account_handlers_async
 from pyade.storage.protocol import Store
@@ -460,7 +460,7 @@ def doctor(
     expected_serials: Iterable[str] = (),
     find_in_program: Callable[[Sequence[str]], Collection[str]] | None = None,
     check_ws_trust: Callable[[], str] | None = None,
-    clock: Callable[[], datetime] = utc_now,
+    clock: Callable[[], datetime] | None = None,
 ) -> HealthReport:
     """Check everything that Macs need to enroll, and return the problems; changes nothing.
 
@@ -475,7 +475,7 @@ def doctor(
             program, for example with the Apple Business API; None if that cannot be determined.
         check_ws_trust: Checks the WS-Trust 1.3 endpoint and returns the problem as text, "" for none. Called
             if a profile signs users in with legacy authentication; None adds a note.
-        clock: Returns the time, UTC.
+        clock: Returns the time, UTC; None for the clock of *store*.
 
     Raises:
         ArgumentError: A hook returned a value of the wrong type.
@@ -490,7 +490,7 @@ def doctor(
         check_ws_trust=check_ws_trust,
     )
     handlers = {} if client_for is None else account_handlers(client_for)
-    runner = Runner(handlers, store=store, clock=clock, asynchronous="doctor_async")
+    runner = Runner(handlers, store=store, clock=clock_of(clock, store), asynchronous="doctor_async")
     return runner.run(health_flow(check))
 
 
@@ -504,7 +504,7 @@ async def doctor_async(
     expected_serials: Iterable[str] = (),
     find_in_program: Hook[Collection[str]] | None = None,
     check_ws_trust: Hook[str] | None = None,
-    clock: Callable[[], datetime] = utc_now,
+    clock: Callable[[], datetime] | None = None,
 ) -> HealthReport:
     """Do what ``doctor`` does with ``AsyncClient``; the hooks may be coroutine functions."""
     check = HealthCheck(
@@ -516,5 +516,5 @@ async def doctor_async(
         check_ws_trust=check_ws_trust,
     )
     handlers = {} if client_for is None else account_handlers_async(client_for)
-    runner = AsyncRunner(handlers, store=store, clock=clock)
+    runner = AsyncRunner(handlers, store=store, clock=clock_of(clock, store))
     return await runner.run(health_flow(check))

@@ -38,7 +38,7 @@ from pyade.core.fleet.schedule import Pace, Work
 from pyade.core.fleet.sync_policy import SyncPolicy
 from pyade.core.token import Token
 from pyade.errors import PolicyError, PyadeError
-from pyade.flow import utc_now
+from pyade.flow import clock_of
 from pyade.operations.due_queue import (
     DueQueue,
     Job,
@@ -93,7 +93,7 @@ class _BaseScheduler(Generic[ClientT, FactoryT, WaitT]):
         policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
         pace: Pace = Pace(),  # noqa: B008 - frozen
         assign: bool | AssignmentPolicy | FactoryT = True,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Callable[[], datetime] | None = None,
         wait: Callable[[float], WaitT] | None = None,
         random: Callable[[], float] = jitter,
         max_concurrent: int = 4,
@@ -111,7 +111,7 @@ class _BaseScheduler(Generic[ClientT, FactoryT, WaitT]):
             pace: Jitter, back-off, and how often the store is read.
             assign: True to assign profiles after each sync and when a waiting device is due; a policy to do
                 so by its rules; a factory for an assigner of your own; False to assign none.
-            clock: Returns the time, UTC.
+            clock: Returns the time, UTC; None for the clock of *store*.
             wait: Waits a number of seconds while nothing is due; ``AsyncScheduler`` awaits it. None
                 waits until then or the stop.
             random: Returns a number from 0 to below 1, for the jitter.
@@ -131,12 +131,12 @@ class _BaseScheduler(Generic[ClientT, FactoryT, WaitT]):
         self._client_for: Callable[[Token], ClientT] = with_network(client_for, network)
         self._policy = policy
         self._assign: bool | AssignmentPolicy | FactoryT = assign
-        self._clock = clock
+        self._clock: Callable[[], datetime] = clock_of(clock, store)
         self._wait: Callable[[float], WaitT] | None = wait
         self._progress = progress
         self._on_report = on_report
         self._queue = DueQueue(
-            store, policy=policy, pace=pace, clock=clock, random=random, assigns=assign is not False
+            store, policy=policy, pace=pace, clock=self._clock, random=random, assigns=assign is not False
         )
 
 

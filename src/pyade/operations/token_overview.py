@@ -31,7 +31,7 @@ from pyade.core.fleet.suspension import suspended_reason
 from pyade.core.fleet.sync_policy import SyncPolicy
 from pyade.core.token import Portal, Token, TokenHealth, TokenStatus
 from pyade.errors import DamagedRecordError
-from pyade.flow import utc_now
+from pyade.flow import clock_of
 from pyade.storage.protocol import Store
 from pyade.sync.damage import damage_of, read_fleet
 from pyade.text import Printed, format_utc, pluralize, printable
@@ -208,13 +208,13 @@ def overview(
 
     Args:
         store: The store with the tokens.
-        now: The time, UTC; None reads the clock.
+        now: The time, UTC; None for the time of the clock of *store*.
         policy: The limits.
 
     Raises:
         StoreError: The store failed.
     """
-    now = now or utc_now()
+    now = now or clock_of(None, store)()
     fleet = read_fleet(store)
     found = {
         name: _damaged_overview(name, f"{damage_of(error)}: {fleet.remedy(name)}", now)

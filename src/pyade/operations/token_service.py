@@ -15,7 +15,7 @@ from pyade.core.arguments import check_arguments
 from pyade.core.fleet.sync_policy import SyncPolicy
 from pyade.core.token import Portal, Token
 from pyade.crypto.keypair import TokenKeypair
-from pyade.flow import AsyncRunner, Runner, utc_now
+from pyade.flow import AsyncRunner, Runner, clock_of
 from pyade.operations.portal_steps import PortalStep, TokenSetup
 from pyade.operations.token_flows import (
     accept_flow,
@@ -57,7 +57,7 @@ class _BaseTokenService(Generic[ClientT]):
         client_for: Callable[[Token], ClientT],
         *,
         policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
-        clock: Callable[[], datetime] = utc_now,
+        clock: Callable[[], datetime] | None = None,
         **network: Unpack[Network],
     ) -> None:
         """Configure the service.
@@ -67,14 +67,14 @@ class _BaseTokenService(Generic[ClientT]):
             client_for: Returns a client for a token, which may not be stored yet; for ``AsyncTokenService``
                 an ``AsyncClient``.
             policy: The limits of the first sync.
-            clock: Returns the time, UTC.
+            clock: Returns the time, UTC; None for the clock of *store*.
             network: ``proxy``, ``verify``, ``limits`` and ``http2`` as for ``Client``, handed to
                 ``client_for``.
         """
         self._store = store
         self._client_for: Callable[[Token], ClientT] = with_network(client_for, network)
         self._policy = policy
-        self._clock = clock
+        self._clock: Callable[[], datetime] = clock_of(clock, store)
 
 
 @check_arguments(but=_CHECKED_LATER)

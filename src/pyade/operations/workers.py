@@ -32,7 +32,7 @@ from pyade.core.fleet.suspension import SUSPENDING_ERRORS, suspended_reason, was
 from pyade.core.fleet.sync_policy import SyncPolicy
 from pyade.core.token import Token
 from pyade.errors import DamagedRecordError, LeaseHeldError, PyadeError, UnknownTokenError
-from pyade.flow import utc_now
+from pyade.flow import clock_of
 from pyade.operations.due_queue import partial_report
 from pyade.operations.scheduler import AssignerFactory, rules_of
 from pyade.storage.protocol import Store
@@ -87,7 +87,7 @@ def sync_token(
     token_name: str,
     *,
     policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
-    clock: Callable[[], datetime] = utc_now,
+    clock: Callable[[], datetime] | None = None,
     **network: Unpack[Network],
 ) -> datetime | None:
     """Sync a token if an automatic run is due, and return when to call again, UTC; None if it is gone.
@@ -97,12 +97,13 @@ def sync_token(
         client_for: Returns a new client for a token; it is closed at the end.
         token_name: The token.
         policy: The limits.
-        clock: Returns the time, UTC.
+        clock: Returns the time, UTC; None for the clock of *store*.
         network: ``proxy``, ``verify``, ``limits`` and ``http2`` as for ``Client``, handed to ``client_for``.
 
     Raises:
         StoreError: The store cannot be read.
     """
+    clock = clock_of(clock, store)
     retry_state = RetryState()
     try:
         token = store.token(token_name)
@@ -139,7 +140,7 @@ def assign_token(
     token_name: str,
     *,
     assigner: AssignmentPolicy | AssignerFactory | None = None,
-    clock: Callable[[], datetime] = utc_now,
+    clock: Callable[[], datetime] | None = None,
     **network: Unpack[Network],
 ) -> datetime | None:
     """Assign profiles, and return when to call again, UTC; None if nothing is due before the next sync.
@@ -149,12 +150,13 @@ def assign_token(
         client_for: As for ``sync_token``.
         token_name: The token.
         assigner: The rules, or a factory for an assigner of your own; None for no rules.
-        clock: Returns the time, UTC.
+        clock: Returns the time, UTC; None for the clock of *store*.
         network: ``proxy``, ``verify``, ``limits`` and ``http2`` as for ``Client``, handed to ``client_for``.
 
     Raises:
         StoreError: The store cannot be read.
     """
+    clock = clock_of(clock, store)
     try:
         token = store.token(token_name)
         if suspended_reason(token, store.sync_state(token_name)):
@@ -196,7 +198,7 @@ def register_tasks(
     *,
     policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
     assign: bool | AssignmentPolicy | AssignerFactory = True,
-    clock: Callable[[], datetime] = utc_now,
+    clock: Callable[[], datetime] | None = None,
     cron: str = "* * * * *",
     **network: Unpack[Network],
 ) -> tuple[Task[Any, Any, Any], ...]:
@@ -215,12 +217,13 @@ def register_tasks(
         client_for: As for ``sync_token``.
         policy: The limits.
         assign: As for ``Scheduler``.
-        clock: Returns the time, UTC.
+        clock: Returns the time, UTC; None for the clock of *store*.
         cron: When the tick runs, in cron syntax.
         network: ``proxy``, ``verify``, ``limits`` and ``http2`` as for ``Client``, handed to ``client_for``.
     """
     from pyade.operations.job_queue import Queue  # noqa: PLC0415 - an extra
 
+    clock = clock_of(clock, store)
     client_for = with_network(client_for, network)
     queue = Queue(app, store, clock)
     damage = DamageLog()

@@ -150,7 +150,7 @@ class PostgresDatabase:
         self._dialect = attrs.evolve(DIALECT, prefix=f"{self._quoted}.")
         self._password = Secret(str(parts.pop("password", None) or ""))
         self._timeout_s = timeout_s
-        self._clock = clock
+        self.clock: Clock | None = clock
         self._process = os.getpid()
         options: dict[str, Any] = {
             "autocommit": True,
@@ -184,7 +184,7 @@ class PostgresDatabase:
                 "the store was opened before this process was forked: open one store in each process"
             )
         with translated(self._explained), self._pool.connection() as connection:
-            yield _Session(connection, self._dialect, self.schema, self._clock)
+            yield _Session(connection, self._dialect, self.schema, self.clock)
 
     @contextmanager
     def writing(self) -> Iterator[Session]:

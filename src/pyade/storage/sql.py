@@ -14,7 +14,7 @@ The rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import chain, islice
@@ -98,6 +98,12 @@ class SQLStore(EnrollmentStore):
         except BaseException:
             database.close()
             raise
+
+    @property
+    def clock(self) -> Callable[[], datetime] | None:
+        """The clock that the store was given; None for that of its database."""
+        clock: Callable[[], datetime] | None = getattr(self._database, "clock", None)
+        return clock
 
     # Tokens
     def add_token(self, token: Token) -> None:

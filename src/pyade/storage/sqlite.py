@@ -121,7 +121,7 @@ class SQLiteDatabase(Forkable):
         """
         super().__init__(path, is_file=path != IN_MEMORY)
         self._busy_timeout_s = busy_timeout_s
-        self._clock = clock
+        self.clock: Clock = clock
         self._path = sqlite_file.create_private(path) if self._is_file else path
         self._refusal: StoreError | None = None
         self._is_damaged = False
@@ -137,7 +137,7 @@ class SQLiteDatabase(Forkable):
         """Lend the connection for reading, outside a transaction."""
         with self._locked(self._reads):  # rule 2
             try:
-                yield _Session(self._open_reader(), self._clock)
+                yield _Session(self._open_reader(), self.clock)
             except sqlite3.DatabaseError as exc:
                 # The file may have been overwritten: then closing must not write into it.
                 self._is_damaged |= sqlite_file.is_damage(exc)
@@ -150,7 +150,7 @@ class SQLiteDatabase(Forkable):
             writer = self._open_writer()
             try:
                 changes = self._begin(writer)
-                yield _Session(writer, self._clock)
+                yield _Session(writer, self.clock)
                 writer.execute("COMMIT")
             except BaseException:
                 if self._writer is writer and writer.in_transaction:  # else it was closed

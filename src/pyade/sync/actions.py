@@ -35,7 +35,7 @@ from pyade.core.exports import Exportable
 from pyade.core.secret import Secret
 from pyade.crypto.bypass_code import RAW_BYTES, BypassCode
 from pyade.errors import DamagedRecordError, NotFoundError
-from pyade.flow import AsyncRunner, Flow, Now, RandomBytes, Runner, ask, utc_now
+from pyade.flow import AsyncRunner, Flow, Now, RandomBytes, Runner, ask, clock_of
 from pyade.storage.protocol import Store
 from pyade.sync.damage import naming_token
 from pyade.sync.details import RefreshReport, refresh_flow
@@ -204,19 +204,19 @@ CallerT = TypeVar("CallerT", bound=Caller | AsyncCaller)
 
 @check_arguments
 class _Acting(Generic[CallerT]):
-    def __init__(self, apple: CallerT, store: Store, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, apple: CallerT, store: Store, *, clock: Callable[[], datetime] | None = None) -> None:
         """Configure the actions.
 
         Args:
             apple: A ``Client``, or for ``AsyncDeviceActions`` an ``AsyncClient``; its ``token_name`` is the
                 token.
             store: Where the token was added.
-            clock: Returns the time, UTC.
+            clock: Returns the time, UTC; None for the clock of *apple*.
         """
         self._apple: CallerT = apple
         self._token_name = apple.token_name
         self._store = store
-        self._clock = clock
+        self._clock: Callable[[], datetime] = clock_of(clock, apple, store)
 
 
 @check_arguments(but=("serials",))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from pyade.core.arguments import check_arguments
 from pyade.core.fleet.sync_policy import SyncPolicy, Trigger
 from pyade.errors import LeaseHeldError
-from pyade.flow import AsyncRunner, Runner, utc_now
+from pyade.flow import AsyncRunner, Runner, clock_of
 from pyade.loading import lazy_modules
 from pyade.sync.leases import acquire_and_hold, acquire_and_hold_async
 from pyade.sync.progress_bars import showing
@@ -43,7 +43,7 @@ class _Syncing(Generic[CallerT]):
         store: Store,
         *,
         policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
-        clock: Callable[[], datetime] = utc_now,
+        clock: Callable[[], datetime] | None = None,
         progress: Callable[[Progress], None] | bool | None = None,
     ) -> None:
         """Configure the syncer.
@@ -53,7 +53,7 @@ class _Syncing(Generic[CallerT]):
                 sync.
             store: Where the token was added.
             policy: The limits.
-            clock: Returns the time, UTC.
+            clock: Returns the time, UTC; None for the clock of *apple*.
             progress: Called after each committed page; ``AsyncSyncer`` calls it in the event loop. True shows
                 it on standard error: as a bar if ``tqdm`` or ``rich`` is installed, else as text.
         """
@@ -63,7 +63,7 @@ class _Syncing(Generic[CallerT]):
         self._policy = policy
         # At the time limit a last page may still be requested and committed.
         self._longest = policy.time_limit + timedelta(minutes=5)
-        self._clock = clock
+        self._clock: Callable[[], datetime] = clock_of(clock, apple, store)
         self._progress = progress
 
 

@@ -1,13 +1,14 @@
 """Fakes to test with, shipped and supported; none of them needs pytest.
 
+- ``demo()``: a small world in one line, made of those that follow.
 - ``FakeApple``: Apple's portal and device assignment service.
 - ``FakeBusiness``: the Apple School Manager and Apple Business API over the same fleet.
 - ``FakeMac``: a Mac that enrolls.
 - ``DeviceAuthority``: a stand-in for the certificate authority of Apple's devices.
 - ``FrozenClock``: a clock that moves only when a test moves it.
 
-The test suite that every store must pass is in ``pyade.testing.contract``, which imports pytest and is not
-imported here.
+pytest finds the fixtures ``pyade_world``, ``fake_apple`` and ``frozen_clock`` by itself. The test suite that
+every store must pass is in ``pyade.testing.contract``, which imports pytest and is not imported here.
 """
 
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pyade.testing.http.service import RequestRecord
     from pyade.testing.http.wire import ServedResponse, WireRequest, WireResponse
     from pyade.testing.mac import CmsForm, DeviceAuthority, DeviceIdentity, FakeEnrollment, FakeMac, FakeSetup
+    from pyade.testing.world import World, demo
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -47,6 +49,7 @@ else:
             "pyade.testing.http.service": "RequestRecord",
             "pyade.testing.http.wire": "ServedResponse WireRequest WireResponse",
             "pyade.testing.mac": "CmsForm DeviceAuthority DeviceIdentity FakeEnrollment FakeMac FakeSetup",
+            "pyade.testing.world": "World demo",
         },
     )
 
@@ -76,4 +79,6 @@ __all__ = [
     "TokenFileForm",
     "WireRequest",
     "WireResponse",
+    "World",
+    "demo",
 ]

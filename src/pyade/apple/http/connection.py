@@ -154,7 +154,7 @@ class Connection(Generic[TransportT, WaitT]):
     ) -> None:
         self._service = service
         self._timeout = validate_timeout(timeout)
-        self._clock = clock
+        self.clock: Callable[[], datetime] = clock
         self._sleep: Callable[[float], WaitT] | None = sleep
         self._random = random
         self._is_own = transport is None
@@ -277,7 +277,7 @@ class SyncConnection(Connection[httpx.BaseTransport, object]):
             partial(self._exclusive, limit),
             lambda flow_of, step: self.drive(flow_of(step)),
         )
-        return Runner(handlers, clock=self._clock, sleep=self._sleep or pause)
+        return Runner(handlers, clock=self.clock, sleep=self._sleep or pause)
 
     def _exclusive(self, limit: Limit, step: Exclusive) -> Secret:
         while step.session.lock.locked():
@@ -356,7 +356,7 @@ class AsyncConnection(Connection[httpx.AsyncBaseTransport, Awaitable[object]]):
             partial(self._exclusive, limit),
             lambda flow_of, step: self.drive(flow_of(step)),
         )
-        return AsyncRunner(handlers, clock=self._clock, sleep=self._sleep or anyio.sleep)
+        return AsyncRunner(handlers, clock=self.clock, sleep=self._sleep or anyio.sleep)
 
     async def _exclusive(self, limit: Limit, step: Exclusive) -> Secret:
         # One task of this client polls the lock, the others wait for that task.

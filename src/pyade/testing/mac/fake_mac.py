@@ -1,4 +1,4 @@
-"""``FakeMac``: a Mac in Setup Assistant that enrolls over HTTP.
+"""``FakeMac``: a Mac in Setup Assistant that enrolls, over HTTP or with a server in the same process.
 
 It also records why a service in the same process refused a request: the service logs the reason, and no
 response contains it.
@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pyade.core.arguments import check_arguments
+from pyade.enrollment.service import AsyncEnrollmentService, EnrollmentService
 from pyade.flow import AsyncRunner, Runner
 from pyade.hooks import Hook
 from pyade.testing.apple.fake import FakeApple
@@ -31,6 +32,7 @@ from pyade.testing.mac.enrollment import FakeEnrollment
 from pyade.testing.mac.final_configuration import FakeSetup, setup_flow
 from pyade.testing.mac.setup_assistant import EnrollmentAttempt, SendRequest
 from pyade.testing.mac.state import MacState
+from pyade.testing.mac.transports import transport_to, transport_to_async
 from pyade.text import logger
 
 _UNKNOWN_MAC: Final = "unknown Mac: "
@@ -139,29 +141,34 @@ class FakeMac(MacState):
             raise MacError("Apple has no profile for this Mac, which stays unmanaged: assign one")
         self._follow(profile)
 
-    def enroll(self, http: httpx.Client | None = None) -> FakeEnrollment:
+    def enroll(
+        self, server: httpx.Client | EnrollmentService | Callable[..., Any] | None = None
+    ) -> FakeEnrollment:
         """Fetch the enrollment profile, obeying the server on the way, and return how the Mac would enroll.
 
         Args:
-            http: Sends the requests; each Mac has its own cookies. None for a client that trusts
-                ``tls_context()`` and ignores the proxies of environment variables, which could not reach a
-                server on loopback.
+            server: Where the requests go: an HTTP client, a WSGI application of this process, or a service
+                alone, which answers at every address and cannot take a user back from a sign-in page. Each
+                Mac has its own cookies. None for the network: a client that trusts ``tls_context()`` and
+                ignores the proxies of environment variables, which could not reach a server on loopback.
 
         Raises:
             MacError: The server refuses the Mac, or the Mac refuses a response.
             httpx.TransportError: The server cannot be reached.
         """
-        if http is None:
-            with httpx.Client(**self._client_options()) as own:
-                return self.enroll(own)
-        return self._runner(http).run(EnrollmentAttempt(self).steps())
+        if isinstance(server, httpx.Client):
+            return self._runner(server).run(EnrollmentAttempt(self).steps())
+        with httpx.Client(**self._client_options(), transport=transport_to(server)) as own:
+            return self.enroll(own)
 
-    async def enroll_async(self, http: httpx.AsyncClient | None = None) -> FakeEnrollment:
-        """Do what ``enroll`` does with an asynchronous client."""
-        if http is None:
-            async with httpx.AsyncClient(**self._client_options()) as own:
-                return await self.enroll_async(own)
-        return await self._runner_async(http).run(EnrollmentAttempt(self).steps())
+    async def enroll_async(
+        self, server: httpx.AsyncClient | AsyncEnrollmentService | Callable[..., Any] | None = None
+    ) -> FakeEnrollment:
+        """Do what ``enroll`` does, with an asynchronous client, an ASGI application or a service."""
+        if isinstance(server, httpx.AsyncClient):
+            return await self._runner_async(server).run(EnrollmentAttempt(self).steps())
+        async with httpx.AsyncClient(**self._client_options(), transport=transport_to_async(server)) as own:
+            return await self.enroll_async(own)
 
     def finish_setup(self, send: Callable[[bytes], bytes], *, checks_in: bool = True) -> FakeSetup:
         """Check in, carry out the commands of the server while awaiting configuration, and return the result.
