@@ -378,11 +378,13 @@ def plan_all(store: Store, token_name: str, selector: ProfileSelector, now: date
         collect_picked(selection)
     names = names_in_use([*selector.configured_selections(), *(picked[uuid] for uuid in sorted(picked))])
     plan = planner.plan()
-    nothing = _why_nothing(store.sync_state(token_name), selector, plan)
+    nothing = why_nothing_is_sent(store.sync_state(token_name), selector, plan)
     return attrs.evolve(plan, warnings=(*plan.warnings, *names, *nothing))
 
 
-def _why_nothing(state: SyncState, selector: ProfileSelector, plan: AssignmentPlan) -> Iterator[Problem]:
+def why_nothing_is_sent(
+    state: SyncState, selector: ProfileSelector, plan: AssignmentPlan
+) -> Iterator[Problem]:
     """Yield what a caller forgot, if there is nothing to send."""
     if not plan.total and state.listed_at is None:
         text, fix = "nothing is synced yet, so no device is known", "call Syncer(apple, store).sync() first"

@@ -121,9 +121,9 @@ class _Tqdm:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # in a notebook without widgets
             module: Any = importlib.import_module("tqdm.auto" if _is_notebook() else "tqdm")
-        self._bar = module.tqdm(
-            total=progress.total, unit=_UNIT, file=_Unbroken(sys.stderr), dynamic_ncols=True
-        )
+        # A terminal that does not tell its width has none for tqdm.
+        width = None if _is_notebook() else _width()
+        self._bar = module.tqdm(total=progress.total, unit=_UNIT, file=_Unbroken(sys.stderr), ncols=width)
 
     def update(self, progress: Progress) -> None:
         self._bar.set_description_str(_title(progress), refresh=False)
