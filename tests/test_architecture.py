@@ -184,7 +184,7 @@ MAY_IMPORT = {
     "apple.http.connection": {"anyio", "httpx", "random"},
     "apple.http.deadlines": {"threading", "time"},
     "apple.http.exchange": {"httpx"},
-    "apple.http.network": {"httpx", "ssl"},
+    "apple.http.network": {"httpx", "socket", "ssl"},
     "apple.http.service": {"httpx"},
     "apple.http.sessions": {"threading"},
     "apple.http.watched": {"httpx"},

@@ -75,6 +75,14 @@ class Odd(Step[None]):
     """A step that no runner handles."""
 
 
+def runner_of(one: Any) -> Any:
+    """Return the runner of *one*; that of a run which shows its progress is made for each run."""
+    if isinstance(one, Syncer | AsyncSyncer | Assigner | AsyncAssigner):
+        with one._runner() as runner:
+            return runner
+    return one._runner
+
+
 def all_runners() -> dict[str, tuple[Runner, AsyncRunner]]:
     """Return the runners of every class of the package that runs flows."""
     fake, store = FakeApple(), MemoryStore()
@@ -104,7 +112,7 @@ def all_runners() -> dict[str, tuple[Runner, AsyncRunner]]:
         "enrollment": (EnrollmentService(store, **parts), AsyncEnrollmentService(store, **parts)),
         "final": (FinalConfiguration(store), AsyncFinalConfiguration(store)),
     }
-    runners = {name: (one._runner, other._runner) for name, (one, other) in made.items()}
+    runners = {name: (runner_of(one), runner_of(other)) for name, (one, other) in made.items()}
     runners["Mac"] = (mac._runner(httpx.Client()), mac._runner_async(httpx.AsyncClient()))
     return runners
 

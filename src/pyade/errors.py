@@ -383,15 +383,18 @@ class TransportError(PyadeError):
         operation: The operation.
         reason: What the transport reported, without headers or bodies.
         effect_unknown: True if the request may have reached Apple, so that its effect must be read back.
+        next_step: What to do about it; "" if trying again is all.
     """
 
     operation: str
     reason: str
     effect_unknown: bool = True
+    next_step: str = ""
 
     def _words(self) -> str:
         known = "; Apple may have acted on it" if self.effect_unknown else ""
-        return f"{self.operation}: {self.reason}{known}"
+        step = f"; {self.next_step}" if self.next_step else ""
+        return f"{self.operation}: {self.reason}{known}{step}"
 
 
 class DeadlineError(TransportError):

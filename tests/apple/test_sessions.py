@@ -293,6 +293,14 @@ class TestToken:
             make_client(token=provider).account()
         assert not apple.requests
 
+    def test_what_the_provider_returns_must_be_a_token(
+        self, make_client: Callable[..., Driver], apple: ScriptedApple
+    ) -> None:
+        wrong = "what token returned is a text: a Token is allowed"
+        with pytest.raises(errors.ArgumentError, match=wrong):
+            make_client(token=lambda: "hq").account()
+        assert not apple.requests
+
     def test_a_connection_error_of_the_provider_says_that_nothing_happened(
         self, make_client: Callable[..., Driver], apple: ScriptedApple
     ) -> None:

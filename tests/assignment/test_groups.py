@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pyade.assignment import risks
 from pyade.assignment.failures import has_stopped, risk_problem
-from pyade.assignment.plan import AssignmentPlan, Planner, picked_for, plan_all
+from pyade.assignment.plan import AssignmentPlan, Planner, picked_for, plan_all, why_nothing_is_sent
 from pyade.assignment.risk import NO_RULES, count_at_risk
 from pyade.assignment.rules import AssignmentPolicy, Rule
 from pyade.assignment.same_names import names_beside, names_in_use
@@ -167,7 +167,9 @@ def plan_by_records(store: Store, token_name: str, selector: ProfileSelector) ->
         if selection is not None and selection.chosen_by == BY_HAND:
             picked[selection.profile_uuid] = selection
     names = names_in_use([*selector.configured_selections(), *(picked[uuid] for uuid in sorted(picked))])
-    return attrs.evolve(plan := planner.plan(), warnings=(*plan.warnings, *names))
+    plan = planner.plan()
+    nothing = why_nothing_is_sent(store.sync_state(token_name), selector, plan)
+    return attrs.evolve(plan, warnings=(*plan.warnings, *names, *nothing))
 
 
 def risks_by_records(store: Store, token_name: str, policy: AssignmentPolicy) -> dict[str, Risk]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -75,7 +77,7 @@ def test_the_classes_that_people_want_as_rows_are_exportable() -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_every_row_and_report_is_plain_and_has_the_same_keys(kind: type[Exportable]) -> None:
     whole = filled(kind, "text \x1b\u202e")
-    optional = {field.name for field in attrs.fields(kind) if "None" in str(field.type)}
+    optional = {field.name for field in attrs.fields(type(whole)) if "None" in str(field.type)}
     for one in (whole, attrs.evolve(whole, **dict.fromkeys(optional))):
         found = one.to_dict()
         assert tuple(found) == kind.columns()
@@ -242,3 +244,19 @@ def test_risks_are_pairs_and_rows(worked: World) -> None:
     assert write_csv(risks(worked.store, "hq"), file, columns=["serial_number", "asset_tag", "risk"]) == 3
     assert file.getvalue().splitlines()[1] == f"{record.serial_number},'=1+1,{risk}"
     assert json.dumps([one.to_dict() for one in worked.store.events()])
+
+
+@pytest.mark.slow
+def test_pandas_takes_rows_as_the_page_shows(worked: World) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "exports.md").read_text("utf-8")
+    (block,) = re.findall(r"```py\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {"store": worked.store}
+    exec(block, names)
+    macs = names["macs"]
+    assert tuple(macs.columns) == DeviceRecord.columns()
+    assert list(macs["serial_number"]) == [record.serial_number for record in worked.store.devices("hq")]
+    assert list(macs["first_seen_at"]) == [record.first_seen_at for record in worked.store.devices("hq")]
+    pandas = names["pandas"]
+    assert len(pandas.DataFrame(one.to_dict() for one in risks(worked.store, "hq"))) == 3
+    assert len(pandas.DataFrame(one.to_dict() for one in worked.store.events())) > 0
+    assert list(pandas.DataFrame([], columns=DeviceRecord.columns()).columns) == list(DeviceRecord.columns())

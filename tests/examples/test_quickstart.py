@@ -141,6 +141,17 @@ def test_invalid_token_file_is_explained_in_one_line(
     assert "TokenError" in capsys.readouterr().err
 
 
+def test_an_unreachable_service_is_explained_in_one_line(
+    main: Callable[[list[str]], int], portal: tuple[FakeApple, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, arguments = portal
+    assert main([*arguments, "--base-url", "http://127.0.0.1:1"]) == 1
+    line = capsys.readouterr().err.strip()
+    assert line.startswith("quickstart: TransportError: open a session: 127.0.0.1: ConnectError: ")
+    assert line.endswith("; check base_url, the firewall, and the proxy: proxy=, HTTPS_PROXY and NO_PROXY")
+    assert "\n" not in line
+
+
 def test_interrupted_quickstart_prints_one_line(
     main: Callable[[list[str]], int],
     tmp_path: Path,

@@ -18,6 +18,7 @@ from pyade.core.fleet.events import EventKind
 from pyade.core.fleet.sync_policy import SyncPolicy
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.core.token import Token
+from pyade.errors import UnknownTokenError
 from pyade.operations.workers import assign_token, due_tokens, register_tasks, sync_token
 from pyade.storage import MemoryStore
 from pyade.sync.suspension import send_reminders
@@ -122,10 +123,11 @@ def test_token_leased_by_another_worker_is_tried_again(world: QueueWorld) -> Non
     assert world.sync() == world.clock() + DAY
 
 
-def test_removed_token_ends_its_tasks(world: QueueWorld) -> None:
+def test_an_unknown_token_is_named_with_those_that_are_stored(world: QueueWorld) -> None:
     world.store.remove_token("a", now=world.clock())
-    assert world.sync() is None
-    assert world.assign() is None
+    for work in (world.sync, world.assign):
+        with pytest.raises(UnknownTokenError, match="no token 'a' is stored, only 'b': check the name, or "):
+            work()
 
 
 def test_custom_assigner_is_used(world: QueueWorld) -> None:

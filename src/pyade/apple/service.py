@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 import attrs
 import httpx
@@ -24,6 +24,7 @@ from pyade.apple.http.json_bodies import decode_json
 from pyade.apple.http.service import RetryPolicy, Service
 from pyade.apple.http.sessions import Opened, Opening, Session, SessionCache, sendable_or_none
 from pyade.apple.responses import Account
+from pyade.core.arguments import ArgumentType, check_returned
 from pyade.core.secret import Secret
 from pyade.core.token import Token
 from pyade.crypto.oauth1 import authorization_header
@@ -40,6 +41,7 @@ MAX_LIMIT = 5000
 """Most devices per page, even if the account advertises more; it never did."""
 
 TokenProvider: TypeAlias = Callable[[], Token]
+_TOKEN: Final = ArgumentType(lambda value: isinstance(value, Token), "a Token", "Token objects")
 """Returns the token to use now; called for each new session, so that a renewed token reaches a client."""
 
 SESSION_HEADER = "X-ADM-Auth-Session"
@@ -160,7 +162,7 @@ class TokenSessions:
 
 def _call_provider(provider: TokenProvider) -> Flow[Token]:
     try:
-        return (yield from ask(CallHook(provider, (), "token")))
+        return check_returned("token", (yield from ask(CallHook(provider, (), "token"))), _TOKEN)
     except httpx.RequestError as error:
         failure = TransportError(OPEN_SESSION, f"the token provider: {type(error).__name__}: {error}", False)
     raise failure

@@ -13,6 +13,7 @@ from pyade.errors import LeaseHeldError
 from pyade.flow import AsyncRunner, Runner, clock_of
 from pyade.loading import lazy_modules
 from pyade.sync.leases import acquire_and_hold, acquire_and_hold_async
+from pyade.sync.progress_bars import showing
 from pyade.sync.runners import AsyncCaller, Caller, runner_of, runner_of_async
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class _BaseAssigner(Generic[CallerT]):
         *,
         policy: AssignmentPolicy | None = None,
         clock: Callable[[], datetime] | None = None,
-        progress: Callable[[Progress], None] | None = None,
+        progress: Callable[[Progress], None] | bool | None = None,
     ) -> None:
         """Configure the assigner.
 
@@ -57,7 +58,8 @@ class _BaseAssigner(Generic[CallerT]):
             store: The store with the token and its devices.
             policy: The rules; None to give every Mac the default.
             clock: Returns the time, UTC; None for the clock of *apple*.
-            progress: Called after each stored chunk; ``AsyncAssigner`` calls it in the event loop.
+            progress: Called after each stored chunk; ``AsyncAssigner`` calls it in the event loop. True shows
+                it on standard error: as a bar if ``tqdm`` or ``rich`` is installed, else as text.
         """
         self._apple: CallerT = apple
         self._token_name = apple.token_name
@@ -106,11 +108,12 @@ class Assigner(_BaseAssigner[Caller]):
         Source: specification, "Assign an enrollment profile to devices".
         """
         with contextlib.ExitStack() as stack:
+            runner = stack.enter_context(self._runner())
             try:
-                lease = stack.enter_context(acquire_and_hold(self._runner, self._store, self._token_name))
+                lease = stack.enter_context(acquire_and_hold(runner, self._store, self._token_name))
             except LeaseHeldError as held:
-                return self._runner.run(run.refused_flow(self._token_name, held))
-            return self._runner.run(run.Assignment(self._policy, lease).run(default))
+                return runner.run(run.refused_flow(self._token_name, held))
+            return runner.run(run.Assignment(self._policy, lease).run(default))
 
     def preview(self, default: EnrollmentProfile | None = None) -> AssignmentPlan:
         """Return what ``run`` would send now, and why, per device and in counts.
@@ -123,7 +126,8 @@ class Assigner(_BaseAssigner[Caller]):
         Raises:
             StoreError: The store failed.
         """
-        return self._runner.run(run.preview_flow(self._token_name, self._policy, default))
+        with self._runner() as runner:
+            return runner.run(run.preview_flow(self._token_name, self._policy, default))
 
     def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> AssignReport:
         """Give *profile* to these devices; later runs do not replace it by a rule's profile or the default.
@@ -142,8 +146,8 @@ class Assigner(_BaseAssigner[Caller]):
             InvalidRequestError: *serials* is one text and not a list.
             LeaseHeldError: Another worker holds the token; nothing was stored, call again later.
         """
-        with acquire_and_hold(self._runner, self._store, self._token_name) as lease:
-            return self._runner.run(run.Assignment(self._policy, lease).assign(profile, serials))
+        with self._runner() as runner, acquire_and_hold(runner, self._store, self._token_name) as lease:
+            return runner.run(run.Assignment(self._policy, lease).assign(profile, serials))
 
     def replace(self, before: EnrollmentProfile, after: EnrollmentProfile) -> AssignReport:
         """Give *after* to all devices for which *before* was picked by hand, for example after an edit.
@@ -160,8 +164,8 @@ class Assigner(_BaseAssigner[Caller]):
         Raises:
             AppleError: As for ``assign``, like the others.
         """
-        with acquire_and_hold(self._runner, self._store, self._token_name) as lease:
-            return self._runner.run(run.Assignment(self._policy, lease).replace(before, after))
+        with self._runner() as runner, acquire_and_hold(runner, self._store, self._token_name) as lease:
+            return runner.run(run.Assignment(self._policy, lease).replace(before, after))
 
     def unassign(self, serials: Iterable[str]) -> AssignReport:
         """Remove the profile from these devices; the next ``run`` gives them that of a rule, or the default.
@@ -177,8 +181,8 @@ class Assigner(_BaseAssigner[Caller]):
         Raises:
             AppleError: As for ``assign``, like the others.
         """
-        with acquire_and_hold(self._runner, self._store, self._token_name) as lease:
-            return self._runner.run(run.Assignment(self._policy, lease).unassign(serials))
+        with self._runner() as runner, acquire_and_hold(runner, self._store, self._token_name) as lease:
+            return runner.run(run.Assignment(self._policy, lease).unassign(serials))
 
     def devices_at_risk(self) -> Iterator[DeviceRecord]:
         """Iterate lazily over the Macs that would fail to enroll; see ``assignment.devices_at_risk``."""
@@ -188,9 +192,10 @@ class Assigner(_BaseAssigner[Caller]):
         """Return the number of Macs that have no profile and would fail to enroll."""
         return risk.count_at_risk(self._store, self._token_name, self._policy)
 
-    @property
-    def _runner(self) -> Runner:
-        return runner_of(self._apple, self._store, self._clock, self._progress)
+    @contextlib.contextmanager
+    def _runner(self) -> Iterator[Runner]:
+        with showing(self._progress, self._clock) as progress:
+            yield runner_of(self._apple, self._store, self._clock, progress)
 
 
 @check_arguments(but=("serials",))
@@ -200,32 +205,36 @@ class AsyncAssigner(_BaseAssigner[AsyncCaller]):
     async def run(self, default: EnrollmentProfile | None = None) -> AssignReport:
         """Send what differs; see ``Assigner.run``."""
         async with contextlib.AsyncExitStack() as stack:
+            runner = stack.enter_context(self._runner())
             try:
-                lease = await stack.enter_async_context(
-                    acquire_and_hold_async(self._runner, self._store, self._token_name)
-                )
+                holder = acquire_and_hold_async(runner, self._store, self._token_name)
+                lease = await stack.enter_async_context(holder)
             except LeaseHeldError as held:
-                return await self._runner.run(run.refused_flow(self._token_name, held))
-            return await self._runner.run(run.Assignment(self._policy, lease).run(default))
+                return await runner.run(run.refused_flow(self._token_name, held))
+            return await runner.run(run.Assignment(self._policy, lease).run(default))
 
     async def preview(self, default: EnrollmentProfile | None = None) -> AssignmentPlan:
         """Return what ``run`` would send now, and why; see ``Assigner.preview``."""
-        return await self._runner.run(run.preview_flow(self._token_name, self._policy, default))
+        with self._runner() as runner:
+            return await runner.run(run.preview_flow(self._token_name, self._policy, default))
 
     async def assign(self, profile: EnrollmentProfile, serials: Iterable[str]) -> AssignReport:
         """Give *profile* to these devices; see ``Assigner.assign``."""
-        async with acquire_and_hold_async(self._runner, self._store, self._token_name) as lease:
-            return await self._runner.run(run.Assignment(self._policy, lease).assign(profile, serials))
+        with self._runner() as runner:
+            async with acquire_and_hold_async(runner, self._store, self._token_name) as lease:
+                return await runner.run(run.Assignment(self._policy, lease).assign(profile, serials))
 
     async def replace(self, before: EnrollmentProfile, after: EnrollmentProfile) -> AssignReport:
         """Give *after* to all devices for which *before* was picked; see ``Assigner.replace``."""
-        async with acquire_and_hold_async(self._runner, self._store, self._token_name) as lease:
-            return await self._runner.run(run.Assignment(self._policy, lease).replace(before, after))
+        with self._runner() as runner:
+            async with acquire_and_hold_async(runner, self._store, self._token_name) as lease:
+                return await runner.run(run.Assignment(self._policy, lease).replace(before, after))
 
     async def unassign(self, serials: Iterable[str]) -> AssignReport:
         """Take the profile from these devices; see ``Assigner.unassign``."""
-        async with acquire_and_hold_async(self._runner, self._store, self._token_name) as lease:
-            return await self._runner.run(run.Assignment(self._policy, lease).unassign(serials))
+        with self._runner() as runner:
+            async with acquire_and_hold_async(runner, self._store, self._token_name) as lease:
+                return await runner.run(run.Assignment(self._policy, lease).unassign(serials))
 
     async def devices_at_risk(self) -> AsyncIterator[DeviceRecord]:
         """Iterate lazily over the Macs that would fail to enroll; see ``assignment.devices_at_risk``."""
@@ -238,6 +247,7 @@ class AsyncAssigner(_BaseAssigner[AsyncCaller]):
         """Return the number of Macs that have no profile and would fail to enroll."""
         return await to_thread.run_sync(risk.count_at_risk, self._store, self._token_name, self._policy)
 
-    @property
-    def _runner(self) -> AsyncRunner:
-        return runner_of_async(self._apple, self._store, self._clock, self._progress)
+    @contextlib.contextmanager
+    def _runner(self) -> Iterator[AsyncRunner]:
+        with showing(self._progress, self._clock) as progress:
+            yield runner_of_async(self._apple, self._store, self._clock, progress)

@@ -29,7 +29,7 @@ from pyade.core.fleet.device import DeviceResult, ProfileStatus
 from pyade.core.fleet.groups import DeviceGroup
 from pyade.core.fleet.lease import Lease
 from pyade.core.fleet.outcomes import Attempt
-from pyade.core.fleet.records import DeviceRecord
+from pyade.core.fleet.records import DeviceRecord, SyncState
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.storage.protocol import Store
@@ -377,7 +377,22 @@ def plan_all(store: Store, token_name: str, selector: ProfileSelector, now: date
         planner.sort(record, selection, is_ours=is_ours)
         collect_picked(selection)
     names = names_in_use([*selector.configured_selections(), *(picked[uuid] for uuid in sorted(picked))])
-    return attrs.evolve(plan := planner.plan(), warnings=(*plan.warnings, *names))
+    plan = planner.plan()
+    nothing = why_nothing_is_sent(store.sync_state(token_name), selector, plan)
+    return attrs.evolve(plan, warnings=(*plan.warnings, *names, *nothing))
+
+
+def why_nothing_is_sent(
+    state: SyncState, selector: ProfileSelector, plan: AssignmentPlan
+) -> Iterator[Problem]:
+    """Yield what a caller forgot, if there is nothing to send."""
+    if not plan.total and state.listed_at is None:
+        text, fix = "nothing is synced yet, so no device is known", "call Syncer(apple, store).sync() first"
+        yield Problem("devices", "", text, fix, Severity.WARNING)
+    if plan.without_profile and not plan.due and not selector.configured_selections():
+        text = f"{pluralize(plan.without_profile, 'Mac')} without a profile: no rule and no default gives one"
+        fix = "call run(default=profile), or pass policy= with rules"
+        yield Problem("default", "", text, fix, Severity.WARNING)
 
 
 def picked_for(store: Store, token_name: str, profile: EnrollmentProfile) -> tuple[str, ...]:

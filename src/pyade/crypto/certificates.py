@@ -49,7 +49,10 @@ def read_pem(
     data, passphrase = masked(data), masked(passphrase)
     keys, certificates = _read_blocks(data)
     if len(keys) != 1:
-        raise SigningError(f"the PEM file has {len(keys)} private keys, exactly one is needed")
+        raise SigningError(
+            f"the PEM file has {len(keys)} private keys, exactly one is needed: a .p7m file and a"
+            " certificate for the portal have none"
+        )
     if not certificates:
         raise SigningError(
             "the PEM file has no certificate: put the certificate and its private key into one file"

@@ -16,6 +16,7 @@ Source: specification, "Sync restrictions".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -90,7 +91,7 @@ def sync_token(
     clock: Callable[[], datetime] | None = None,
     **network: Unpack[Network],
 ) -> datetime | None:
-    """Sync a token if an automatic run is due, and return when to call again, UTC; None if it is gone.
+    """Sync a token if an automatic run is due, and return when to call again, UTC.
 
     Args:
         store: The store with the token.
@@ -100,10 +101,15 @@ def sync_token(
         clock: Returns the time, UTC; None for the clock of *store*.
         network: ``proxy``, ``verify``, ``limits`` and ``http2`` as for ``Client``, handed to ``client_for``.
 
+    Returns:
+        When to call again; None if the token was removed during the run.
+
     Raises:
+        UnknownTokenError: No token of that name is stored, so a job for it is over.
         StoreError: The store cannot be read.
     """
     clock = clock_of(clock, store)
+    _check_known(store, token_name)
     retry_state = RetryState()
     try:
         token = store.token(token_name)
@@ -154,9 +160,11 @@ def assign_token(
         network: ``proxy``, ``verify``, ``limits`` and ``http2`` as for ``Client``, handed to ``client_for``.
 
     Raises:
+        UnknownTokenError: No token of that name is stored, so a job for it is over.
         StoreError: The store cannot be read.
     """
     clock = clock_of(clock, store)
+    _check_known(store, token_name)
     try:
         token = store.token(token_name)
         if suspended_reason(token, store.sync_state(token_name)):
@@ -175,6 +183,11 @@ def assign_token(
         return _retry_at_after_error(error, clock())
     _log.info("%s", report)
     return _retry_at(report, clock())
+
+
+def _check_known(store: Store, token_name: str) -> None:
+    with suppress(DamagedRecordError):  # it is dealt with in the run
+        store.sync_state(token_name)
 
 
 def _retry_at_after_error(error: Exception, now: datetime) -> datetime | None:
@@ -231,13 +244,17 @@ def register_tasks(
     @app.task(name="pyade.assign")
     def assign_task(token_name: str) -> None:
         assigner = None if isinstance(assign, bool) else assign
-        retry_at = assign_token(store, client_for, token_name, assigner=assigner, clock=clock)
+        retry_at = None
+        with suppress(UnknownTokenError):  # the token was removed, and its jobs are over
+            retry_at = assign_token(store, client_for, token_name, assigner=assigner, clock=clock)
         if retry_at is not None:
             queue.defer(assign_task, token_name, retry_at)
 
     @app.task(name="pyade.sync")
     def sync_task(token_name: str) -> None:
-        retry_at = sync_token(store, client_for, token_name, policy=policy, clock=clock)
+        retry_at = None
+        with suppress(UnknownTokenError):  # as above
+            retry_at = sync_token(store, client_for, token_name, policy=policy, clock=clock)
         if retry_at is None:
             return
         # The assignment first: if this fails, a tick defers a missing sync, but nothing defers an assignment.

@@ -21,6 +21,7 @@ from pyade.storage import tables
 from pyade.storage.database import Session, Table, Value
 from pyade.storage.protocol import OnDamaged
 from pyade.storage.tables import CHANGED_DEVICES, DEVICES
+from pyade.text import MAX_LISTED, abbreviate
 
 T = TypeVar("T")
 
@@ -211,15 +212,28 @@ class LockedToken(TokenRow):
         self.emit(at, change_groups(changes))
 
 
-def only_row(rows: Sequence[tuple[Any, ...]], token_name: str) -> tuple[Any, ...]:
+def only_row(
+    rows: Sequence[tuple[Any, ...]],
+    token_name: str,
+    read: Callable[[str, Sequence[Value]], list[tuple[Any, ...]]],
+) -> tuple[Any, ...]:
     """Return the first of *rows*, which a token has if it is stored.
+
+    Args:
+        rows: What a statement found.
+        token_name: The token.
+        read: Reads the names of the stored tokens, for the error.
 
     Raises:
         UnknownTokenError: There is none.
     """
-    if not rows:
-        raise UnknownTokenError(f"no token {token_name!r} is stored: add it first")
-    return rows[0]
+    if rows:
+        return rows[0]
+    names = [repr(name) for (name,) in read(tables.SELECT_NAMES, (MAX_LISTED + 1,))]
+    known = f"only {abbreviate(names)}" if names else "nor any other"
+    raise UnknownTokenError(
+        f"no token {token_name!r} is stored, {known}: check the name, or call add_or_renew_token(token)"
+    )
 
 
 def masked_last(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -229,7 +243,8 @@ def masked_last(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 def lock(session: Session, token_name: str) -> LockedToken:
     """Wait until no other transaction writes for the token, and return its row; raises as ``only_row``."""
-    token_id, stored, document = only_row(session.rows(tables.LOCK_TOKEN, (token_name,)), token_name)
+    found = session.rows(tables.LOCK_TOKEN, (token_name,))
+    token_id, stored, document = only_row(found, token_name, session.rows)
     revision = documents.decode_revision(token_name, stored)
     return LockedToken(session.rows, token_name, token_id, revision, document, session)
 

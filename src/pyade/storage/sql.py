@@ -127,7 +127,7 @@ class SQLStore(EnrollmentStore):
 
     def token(self, name: str) -> Token:
         found = rows.masked_last(self._read(tables.READ_TOKEN, (name,)))
-        return self._token(*rows.only_row(found, name))
+        return self._token(*rows.only_row(found, name, self._read))
 
     def tokens(self, *, damaged: OnDamaged | None = None) -> tuple[Token, ...]:
         found = rows.masked_last(self._read(tables.READ_TOKENS))
@@ -201,7 +201,8 @@ class SQLStore(EnrollmentStore):
 
     def held_lease(self, token_name: str) -> LeaseHolder | None:
         with self._database.reading() as session:
-            token_id, *_ = rows.only_row(session.rows(tables.SELECT_TOKEN, (token_name,)), token_name)
+            row = session.rows(tables.SELECT_TOKEN, (token_name,))
+            token_id, *_ = rows.only_row(row, token_name, session.rows)
             found = session.rows(tables.SELECT_LEASE, (token_id,))
             now = session.now()
         return held(documents.decode_lease(token_name, found[0]) if found else None, now=now)
@@ -335,7 +336,7 @@ class SQLStore(EnrollmentStore):
 
     def defined_profile(self, token_name: str, profile_uuid: str) -> DefinedProfile | None:
         found = rows.masked_last(self._read(tables.SELECT_PROFILE, (profile_uuid, token_name)))
-        row = rows.only_row(found, token_name)
+        row = rows.only_row(found, token_name, self._read)
         return None if row[0] is None else self._defined_profile(token_name, row)
 
     def set_default_profile(self, token_name: str, profile: EnrollmentProfile | None) -> None:
@@ -345,7 +346,7 @@ class SQLStore(EnrollmentStore):
 
     def default_profile(self, token_name: str) -> EnrollmentProfile | None:
         found = rows.masked_last(self._read(tables.SELECT_DEFAULT, (token_name,)))
-        row = rows.only_row(found, token_name)
+        row = rows.only_row(found, token_name, self._read)
         return None if row[0] is None else self._profile(token_name, *row)
 
     def _defined_profile(self, token_name: str, row: tuple[Any, ...]) -> DefinedProfile:
@@ -561,7 +562,8 @@ class SQLStore(EnrollmentStore):
             return session.rows(statement, values)
 
     def _token_row(self, token_name: str) -> TokenRow:
-        row = rows.only_row(self._read(tables.SELECT_TOKEN, (token_name,)), token_name)
+        found = self._read(tables.SELECT_TOKEN, (token_name,))
+        row = rows.only_row(found, token_name, self._read)
         return rows.TokenRow(self._read, token_name, *row)  # rule 4: each page is a read of its own
 
     @contextmanager

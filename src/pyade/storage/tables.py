@@ -220,6 +220,7 @@ ADD_TOKEN = """
     ON CONFLICT (name) DO NOTHING RETURNING id
 """
 READ_TOKEN = "SELECT name, document, secrets FROM {}token WHERE name = ?"
+SELECT_NAMES = "SELECT name FROM {}token ORDER BY name LIMIT ?"
 READ_TOKENS = "SELECT name, document, secrets FROM {}token ORDER BY name"
 REPLACE_TOKEN = "UPDATE {}token SET document = ?, secrets = ? WHERE id = ?"
 DELETE_TOKEN = "DELETE FROM {}token WHERE id = ?"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -13,6 +13,7 @@ from pyade.errors import LeaseHeldError
 from pyade.flow import AsyncRunner, Runner, clock_of
 from pyade.loading import lazy_modules
 from pyade.sync.leases import acquire_and_hold, acquire_and_hold_async
+from pyade.sync.progress_bars import showing
 from pyade.sync.runners import AsyncCaller, Caller, runner_of, runner_of_async
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class _Syncing(Generic[CallerT]):
         *,
         policy: SyncPolicy = SyncPolicy(),  # noqa: B008 - frozen
         clock: Callable[[], datetime] | None = None,
-        progress: Callable[[Progress], None] | None = None,
+        progress: Callable[[Progress], None] | bool | None = None,
     ) -> None:
         """Configure the syncer.
 
@@ -53,7 +54,8 @@ class _Syncing(Generic[CallerT]):
             store: Where the token was added.
             policy: The limits.
             clock: Returns the time, UTC; None for the clock of *apple*.
-            progress: Called after each committed page; ``AsyncSyncer`` calls it in the event loop.
+            progress: Called after each committed page; ``AsyncSyncer`` calls it in the event loop. True shows
+                it on standard error: as a bar if ``tqdm`` or ``rich`` is installed, else as text.
         """
         self._apple: CallerT = apple
         self._token_name = apple.token_name
@@ -103,19 +105,20 @@ class Syncer(_Syncing[Caller]):
             self._token_name, self._policy, trigger=_trigger(automatic), full=full, force=force
         )
         with contextlib.ExitStack() as stack:
+            runner = stack.enter_context(self._runner())
             try:
-                holder = acquire_and_hold(self._runner, self._store, self._token_name, longest=self._longest)
+                holder = acquire_and_hold(runner, self._store, self._token_name, longest=self._longest)
                 lease = stack.enter_context(holder)
             except LeaseHeldError as held:
-                return self._runner.run(work.refused(held))
+                return runner.run(work.refused(held))
             try:
-                return self._runner.run(work.steps(lease))
+                return runner.run(work.steps(lease))
             except Exception:
                 raise
             except BaseException:
                 # Ctrl-C. If this fails, too, the next run treats this one as dead.
                 with contextlib.suppress(Exception):
-                    self._runner.run(work.abandon())
+                    runner.run(work.abandon())
                 raise
 
     def restore(self, serial_number: str) -> DeviceRecord | None:
@@ -135,12 +138,13 @@ class Syncer(_Syncing[Caller]):
             LeaseHeldError: Another worker holds the token's lease.
             StoreError: The store failed.
         """
-        with acquire_and_hold(self._runner, self._store, self._token_name) as lease:
-            return self._runner.run(details.restore_flow(self._token_name, serial_number, lease))
+        with self._runner() as runner, acquire_and_hold(runner, self._store, self._token_name) as lease:
+            return runner.run(details.restore_flow(self._token_name, serial_number, lease))
 
-    @property
-    def _runner(self) -> Runner:
-        return runner_of(self._apple, self._store, self._clock, self._progress)
+    @contextlib.contextmanager
+    def _runner(self) -> Iterator[Runner]:
+        with showing(self._progress, self._clock) as progress:
+            yield runner_of(self._apple, self._store, self._clock, progress)
 
 
 @check_arguments
@@ -155,31 +159,32 @@ class AsyncSyncer(_Syncing[AsyncCaller]):
             self._token_name, self._policy, trigger=_trigger(automatic), full=full, force=force
         )
         async with contextlib.AsyncExitStack() as stack:
+            runner = stack.enter_context(self._runner())
             try:
-                holder = acquire_and_hold_async(
-                    self._runner, self._store, self._token_name, longest=self._longest
-                )
+                holder = acquire_and_hold_async(runner, self._store, self._token_name, longest=self._longest)
                 lease = await stack.enter_async_context(holder)
             except LeaseHeldError as held:
-                return await self._runner.run(work.refused(held))
+                return await runner.run(work.refused(held))
             try:
-                return await self._runner.run(work.steps(lease))
+                return await runner.run(work.steps(lease))
             except Exception:
                 raise
             except BaseException:
                 # Cancelled. If this fails, too, the next run treats this one as dead.
                 with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
-                    await self._runner.run(work.abandon())
+                    await runner.run(work.abandon())
                 raise
 
     async def restore(self, serial_number: str) -> DeviceRecord | None:
         """Store one device as Apple's details show it now; see ``Syncer.restore``."""
-        async with acquire_and_hold_async(self._runner, self._store, self._token_name) as lease:
-            return await self._runner.run(details.restore_flow(self._token_name, serial_number, lease))
+        with self._runner() as runner:
+            async with acquire_and_hold_async(runner, self._store, self._token_name) as lease:
+                return await runner.run(details.restore_flow(self._token_name, serial_number, lease))
 
-    @property
-    def _runner(self) -> AsyncRunner:
-        return runner_of_async(self._apple, self._store, self._clock, self._progress)
+    @contextlib.contextmanager
+    def _runner(self) -> Iterator[AsyncRunner]:
+        with showing(self._progress, self._clock) as progress:
+            yield runner_of_async(self._apple, self._store, self._clock, progress)
 
 
 def _trigger(automatic: bool) -> Trigger:

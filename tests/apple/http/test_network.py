@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -154,6 +155,35 @@ def test_a_private_authority_is_trusted_where_it_is_named(
         ask(kind, front.url, verify=str(authority.file))
         monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
         ask(kind, front.url)
+
+
+CHECK = "check base_url, {}, and the proxy: proxy=, HTTPS_PROXY and NO_PROXY"
+CHECK_CERTIFICATE = (
+    "check base_url; if a proxy or a server of your own answers, pass its certificate as verify="
+)
+
+
+@KINDS
+def test_a_connection_that_cannot_be_made_says_what_to_check(kind: str, ask: Ask, tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as closed,
+        StandIn() as server,
+        TlsFront(server.port, Authority(tmp_path).server_context()) as front,
+    ):
+        port = closed.getsockname()[1]
+        closed.close()
+        cases: list[tuple[str, dict[str, Any], str]] = [
+            (f"http://127.0.0.1:{port}", {}, CHECK.format("the firewall")),
+            ("https://mdm.contoso.invalid", {}, CHECK.format("the DNS of this machine")),
+            (front.url, {}, CHECK_CERTIFICATE),
+            ("https://a.example", {"proxy": f"http://127.0.0.1:{port}"}, CHECK.format("the firewall")),
+        ]
+        for base_url, options, next_step in cases:
+            with pytest.raises(errors.TransportError) as caught:
+                ask(kind, base_url, **options)
+            assert caught.value.next_step == next_step
+            assert str(caught.value).endswith(f"; {caught.value.next_step}")
+            assert "\n" not in str(caught.value)
 
 
 @KINDS

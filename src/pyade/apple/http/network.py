@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import socket
 import ssl
 from collections.abc import Iterable, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -183,3 +184,16 @@ def _require(package: str, name: str, command: str) -> None:
 
 def _refused(what: str, next_step: str) -> InvalidRequestError:
     return InvalidRequestError(CONFIGURE, 0, "", what, next_step)
+
+
+def next_step_after(error: BaseException) -> str:
+    """Return what to do about a connection that could not be made; "" for one that broke later."""
+    if not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
+        return ""
+    root: BaseException = error
+    while (cause := root.__cause__ or root.__context__) is not None:
+        root = cause
+    if isinstance(root, ssl.SSLError):
+        return "check base_url; if a proxy or a server of your own answers, pass its certificate as verify="
+    place = "the DNS of this machine" if isinstance(root, socket.gaierror) else "the firewall"
+    return f"check base_url, {place}, and the proxy: proxy=, HTTPS_PROXY and NO_PROXY"
