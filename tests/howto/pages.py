@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -57,3 +60,36 @@ def run(*command: str, folder: Path, **changes: str) -> str:
     )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
     return done.stdout
+
+
+def free_port() -> int:
+    """Return a port of this machine on which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def running(*command: str, folder: Path, **changes: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a command in *folder* until the context ends; what it prints goes to the file ``log`` there."""
+    with (folder / "log").open("a") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment(**changes), stdout=log, stderr=log, text=True
+        )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def wait_until(is_done: Callable[[], bool], folder: Path, *, seconds: float = 60) -> None:
+    """Wait until *is_done*, at most *seconds*; then fail with the log of *folder*."""
+    end = time.monotonic() + seconds
+    while not is_done():
+        assert time.monotonic() < end, (folder / "log").read_text()[-4000:]
+        time.sleep(0.05)
