@@ -1,4 +1,4 @@
-"""The commands of the pages about task queues, typed as they are shown: real workers, PostgreSQL and Redis."""
+"""The commands of the pages about task queues, as they are shown, with real workers, PostgreSQL and Redis."""
 
 from __future__ import annotations
 
