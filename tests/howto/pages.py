@@ -47,8 +47,8 @@ def environment(**changes: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "PATH": programs, **changes}
 
 
-def run(*command: str, folder: Path, **changes: str) -> str:
-    """Run a command in *folder* to its end, and return what it printed; it must succeed."""
+def complete(*command: str, folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in *folder* to its end; it must succeed. *changes* are environment variables."""
     done = subprocess.run(
         command,
         cwd=folder,
@@ -59,7 +59,12 @@ def run(*command: str, folder: Path, **changes: str) -> str:
         check=False,
     )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
-    return done.stdout
+    return done
+
+
+def run(*command: str, folder: Path, **changes: str) -> str:
+    """Do what ``complete`` does, and return what the command printed."""
+    return complete(*command, folder=folder, **changes).stdout
 
 
 def free_port() -> int:
