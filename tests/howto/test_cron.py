@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
 from tests.howto.pages import files_of, run, write_files
 
 from pyade.storage import SQLiteStore
@@ -18,6 +19,7 @@ def test_the_program_of_the_page_runs(tmp_path: Path) -> None:
     assert "2 added" in printed
 
 
+@pytest.mark.slow
 def test_the_line_in_the_crontab_runs_the_script(tmp_path: Path) -> None:
     """Without tokens there is nothing to send; cron passes the command to a shell."""
     write_files("cron.md", tmp_path)

@@ -10,6 +10,7 @@ import pytest
 from tests.howto.pages import blocks_of, run
 
 
+@pytest.mark.slow  # that it runs is tested for every change, with the other pages
 @pytest.mark.parametrize("page", ["incident.md"])
 def test_a_page_prints_the_text_that_it_shows(page: str, tmp_path: Path) -> None:
     printed = run(sys.executable, "-c", "\n".join(blocks_of(page, "python")), folder=tmp_path)
