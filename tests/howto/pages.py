@@ -41,8 +41,8 @@ def write_files(page: str, folder: Path) -> Mapping[str, str]:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Return the environment of a reader's shell: the same packages, and nothing of the test run."""
-    path = os.pathsep.join(part for part in sys.path if part and Path(part).name != "howto")
+    """Return the environment of a reader's shell: the same packages, and the programs of this Python."""
+    path = os.pathsep.join(filter(None, sys.path))
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {**os.environ, "PYTHONPATH": path, "PATH": programs, **changes}
 

@@ -13,6 +13,7 @@ from cryptography import x509
 from tests.howto.pages import blocks_of, environment, free_port, run, running, wait_until, write_files
 
 
+@pytest.mark.slow
 def test_the_webhook_of_the_page_allows_one_certificate(tmp_path: Path) -> None:
     write_files("step-ca.md", tmp_path)
     printed = run(sys.executable, "try_step_ca.py", folder=tmp_path)

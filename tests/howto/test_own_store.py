@@ -20,7 +20,8 @@ def test_the_commands_of_the_page_pass(tmp_path: Path) -> None:
     assert copy[0] == "cp"
     shutil.copy(ROOT / copy[1], tmp_path / copy[2])
     assert test[0] == "python"
-    printed = run(sys.executable, *test[1:], folder=tmp_path)
+    # tests/examples runs the other suites on the same file.
+    printed = run(sys.executable, *test[1:], "-k", "TestEncryption", folder=tmp_path)
     assert "passed" in printed
     assert "failed" not in printed
     assert "3 added" in run(sys.executable, "try_my_store.py", folder=tmp_path)
