@@ -48,7 +48,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """Run what is too slow for every change, and properties with 200 examples; then nodes, kills, faults."""
-    session.install("-e", ".[test]")
+    session.install("-e", ".[howto]")
     session.run("pytest", "-m", "slow", "-n", "auto", *session.posargs)
     much = {"PYADE_NODES_TOKENS": "20", "PYADE_TEST_KILLS": "50", "PYADE_FAULT_SCRIPTS": "1000"}
     files = ["operations/test_two_nodes", "sync/test_kills", "sync/test_fault_scripts"]

@@ -30,7 +30,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 NOT_IN_SDIST = {".ci/run"}
-FOR_DEVELOPERS = {"test", "docs", "dev", "fuzz"}
+FOR_DEVELOPERS = {"test", "howto", "docs", "dev", "fuzz"}
 EXTRAS = sorted(PROJECT["optional-dependencies"].keys() - FOR_DEVELOPERS)
 START = time.monotonic()
 
