@@ -76,10 +76,6 @@ class Drawing:
             f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" stroke="{stroke}"{_more(more)}/>'
         )
 
-    def path(self, points: str, *, fill: str = "none", more: str = "") -> None:
-        """Add a path of *points*, as SVG writes them."""
-        self._parts.append(f'<path d="{points}" fill="{fill}"{_more(more)}/>')
-
     def text(
         self, x: float, y: float, text: str, *, size: float = 11, fill: str = PAGE, more: str = ""
     ) -> None:

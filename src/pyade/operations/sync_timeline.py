@@ -293,7 +293,7 @@ class _Axis:
     """Where a time is in the picture."""
 
     def __init__(self, one: Timeline) -> None:
-        self.start = datetime.fromisoformat(f"{one.days[0].day}T00:00:00+00:00")
+        self.start = Days.until(one.seen_at, len(one.days), function="timeline").start
         self.end = max(one.seen_at, self.start) + max(_AHEAD, timedelta(days=len(one.days) / 4))
         self._scale = _WIDE / (self.end - self.start).total_seconds()
 

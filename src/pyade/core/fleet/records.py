@@ -18,6 +18,7 @@ import attrs
 from pyade.core.fleet.device import Device
 from pyade.core.fleet.outcomes import AssignmentFailure, Attempt
 from pyade.errors import StoreConflictError, StoreError
+from pyade.text import short_repr
 
 PURGE_AFTER = timedelta(days=30)
 """How long a released device is kept."""
@@ -54,6 +55,8 @@ class DeviceRecord:
         deleted_at: When it was deleted here although Apple still listed it, UTC; hidden since then.
         op_date_sent: The date of that operation as Apple sent it, if it cannot be right; else None.
     """
+
+    __repr__ = short_repr
 
     token_name: str
     device: Device
@@ -165,6 +168,8 @@ class SyncState:
             profiles that no record shows.
         assignment_errors: The newest error by ``profile_uuid``, until the profile is assigned or not wanted.
     """
+
+    __repr__ = short_repr
 
     revision: int = 0
     phase: SyncPhase = SyncPhase.FETCH

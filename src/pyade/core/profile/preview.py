@@ -30,7 +30,7 @@ from pyade.core.profile.affinity import AffinityKind
 from pyade.core.profile.plan import Effect, ProfilePlan, row_of
 from pyade.core.profile.plan_rows import advances, make_plan
 from pyade.core.profile.settings import ProfileSettings
-from pyade.text import Printed, cut, printable
+from pyade.text import Printed, cut, printable, short_repr
 
 _ALWAYS: Final = "(always)"
 _FIRST, _ENROLLS, _SETS_UP, _UPDATED, _NO_MAC = (
@@ -116,6 +116,8 @@ class PreviewRow:
         effects: What happens with it, for each version of the preview: ``SHOWN``, ``PASSED``, ``HIDDEN``,
             ``MAY_SHOW``, ``NOT_THERE`` or ``SENT_AS_IS``.
     """
+
+    __repr__ = short_repr
 
     setting: str
     label: str
