@@ -195,6 +195,7 @@ MAY_IMPORT = {
     "business.service": {"httpx"},
     "enrollment.asgi": {"anyio"},
     # databases
+    "storage.dbapi": {"threading"},
     "storage.postgres": {"psycopg", "psycopg_pool"},
     "storage.sqlite": {"sqlite3", "time", "uuid"},
     "storage.sqlite_file": {"sqlite3", "threading", "time"},

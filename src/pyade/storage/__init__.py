@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pyade.core.profile.profile import DefinedProfile
     from pyade.crypto.secret_box import SecretBox
     from pyade.storage.database import Database, Dialect, Session, Table, Value, check_texts, translated
+    from pyade.storage.dbapi import DbApiDatabase
     from pyade.storage.postgres import PostgresStore
     from pyade.storage.protocol import EnrollmentStore, Store
     from pyade.storage.sql import SQLStore
@@ -36,6 +37,7 @@ else:
             "pyade.core.profile.profile": "DefinedProfile",
             "pyade.crypto.secret_box": "SecretBox",
             "pyade.storage.database": "Database Dialect Session Table Value check_texts translated",
+            "pyade.storage.dbapi": "DbApiDatabase",
             "pyade.storage.postgres": "PostgresStore",
             "pyade.storage.protocol": "EnrollmentStore Store",
             "pyade.storage.sql": "SQLStore",
@@ -47,6 +49,7 @@ __all__ = [
     "Attempt",
     "ChangeCounts",
     "Database",
+    "DbApiDatabase",
     "DefinedProfile",
     "DeviceGroup",
     "DeviceRecord",
