@@ -100,7 +100,7 @@ class Table(NamedTuple):
 def html_tables(tables: Iterable[Table]) -> str:
     """Return *tables* as HTML for a notebook (rule 5); "" for none."""
     found = "".join(map(_html_table, tables))
-    return f'<div style="overflow-x:auto">{found}</div>' if found else ""
+    return f'<div style="overflow-x:auto;margin-top:8px">{found}</div>' if found else ""
 
 
 _CELL: Final = (

@@ -30,12 +30,10 @@ class DeviceTable(Printed):
     total: int
 
     def _words(self) -> list[str]:
-        widths = [
-            min(max(len(cut(row[at], 30)) for row in (self.heads, *self.rows)), 30)
-            for at in range(len(self.heads))
-        ]
+        table = (self.heads, *self.rows) if self.rows else ()
+        widths = [max(len(cut(row[at], 30)) for row in table) for at in range(len(self.heads))]
         lines = [pluralize(self.total, "device")]
-        for row in (self.heads, *self.rows) if self.rows else ():
+        for row in table:
             cells = (f"{cut(cell, 30):<{width}}" for cell, width in zip(row, widths, strict=True))
             lines.append(cut("  ".join(cells).rstrip(), 110))
         if more := self.total - len(self.rows):
@@ -62,7 +60,7 @@ def device_table(devices: Iterable[DeviceRecord | tuple[DeviceRecord, Risk]]) ->
     total = len(rows) + sum(1 for _ in found)
     used = [at for at in range(len(_HEADS)) if not at or any(row[at] for row in rows)]
     return DeviceTable(
-        heads=tuple(_HEADS[at] for at in used),
+        heads=tuple(_HEADS[at] for at in used) if rows else (),
         rows=tuple(tuple(row[at] for at in used) for row in rows),
         total=total,
     )

@@ -379,10 +379,11 @@ def _marks(
     """Draw the marks of a lane, one beside the other where their times are too near."""
     free, line = _LEFT - 8.0, axis.x(now)
     for letter, one in marks:
-        x = min(axis.x(one.at), line - 9) if one.at < now else max(axis.x(one.at), line + 9)
+        is_next = letter == "N" or one.at > now
+        x = max(axis.x(one.at), line + 9) if is_next else min(axis.x(one.at), line - 9)
         x = min(max(x, free + 8), _LEFT + _WIDE)
         free = x + 7
-        fill = svg.VERMILION if letter == "!" else svg.BLUE if one.at < now else "none"
+        fill = "none" if is_next else svg.VERMILION if letter == "!" else svg.BLUE
         edge = f'rx="6.5" stroke="{svg.PAGE if fill == "none" else fill}"'
         drawing.rect(x - 6.5, y + 6, 13, 13, fill=fill, more=edge)
         colour = svg.PAGE if fill == "none" else svg.ON_FILL.get(fill, "#000")
