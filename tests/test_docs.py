@@ -37,6 +37,7 @@ PAGES = [
     "docs/enrollment.md",
     "docs/sync.md",
     "docs/tokens.md",
+    "docs/pictures.md",
     "docs/events.md",
     "docs/scheduler.md",
     "docs/workers.md",

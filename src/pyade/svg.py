@@ -85,7 +85,7 @@ class Drawing:
             f'<text x="{x:g}" y="{y:g}" font-size="{size:g}" fill="{fill}"{_more(more)}>{shown}</text>'
         )
 
-    def paragraph(self, y: float, text: str, *, x: float = 6, size: float = 10.5, indent: float = 0) -> float:
+    def paragraph(self, y: float, text: str, *, x: float = 6, size: float = 11.5, indent: float = 0) -> float:
         """Add a text that is wrapped at the right edge; return the base line of the next one.
 
         Args:

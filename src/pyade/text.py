@@ -157,8 +157,9 @@ def _shown_fields(owner: Any) -> Iterator[str]:
         fields = list(zip(names, required + defaults, strict=True))
     for name, default in fields:
         value = getattr(owner, name)
-        is_unset = value in ((), {}, None) if hasattr(default, "factory") else value == default
-        if not is_unset:
+        if hasattr(default, "factory"):
+            default = None if getattr(default, "takes_self", False) else default.factory()  # noqa: PLW2901
+        if value != default:
             yield name
 
 

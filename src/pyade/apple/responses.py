@@ -163,6 +163,8 @@ class DevicePage:
     Source: Apple, device assignment, ``FetchDeviceResponse``.
     """
 
+    __repr__ = short_repr
+
     devices: tuple[Device, ...]
     cursor: str
     more_to_follow: bool

@@ -267,7 +267,7 @@ def _of_state(token: Token, state: SyncState, policy: SyncPolicy, now: datetime)
         yield TimelineEntry(at=token.access_token_expiry, what="token expires", text=text)
 
 
-_LEFT, _WIDE, _LANE = 96, 352, 27
+_LEFT, _WIDE, _LANE = 96, 322, 27
 _AHEAD: Final = timedelta(days=9)
 """How much of the future the picture has: a full list is allowed once in 7 days."""
 
@@ -303,8 +303,8 @@ class _Axis:
 
 
 def _draw(one: Timeline, title: str, notes: list[str]) -> str:
-    drawing, axis = svg.Drawing(460), _Axis(one)
-    drawing.text(6, 16, svg.fit(title, 446, 12), size=12, more='font-weight="bold"')
+    drawing, axis = svg.Drawing(430), _Axis(one)
+    drawing.text(6, 16, svg.fit(title, 416, 12), size=12, more='font-weight="bold"')
     top, y = 26.0, 30.0
     for label, of_lane, fill in (
         ("Devices changed", _CHANGES, svg.BLUE),

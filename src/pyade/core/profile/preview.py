@@ -183,7 +183,7 @@ class ProfilePreview(Printed):
     def svg(self) -> str:
         """Return the table as a picture, which follows the colours of the page, for notebooks and pages."""
         drawing, single = svg.Drawing(472), len(self.versions) == 1
-        drawing.text(6, 16, svg.fit(self._title, 446, 12), size=12, more='font-weight="bold"')
+        drawing.text(6, 16, svg.fit(self._title, 458, 12), size=12, more='font-weight="bold"')
         y = _legend(drawing, 36, self._used()) + 6
         width = _SINGLE if single else min(_SINGLE, _WIDE / len(self.versions))
         if not single:
