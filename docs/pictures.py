@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from pyade import Assigner, EnrollmentProfile, SkipKeys, Syncer, UserAffinity
+from pyade.assignment import risks
 from pyade.errors import TermsError
 from pyade.operations import device_table, fleet_history, timeline
 from pyade.testing import World, demo
@@ -58,7 +59,7 @@ PICTURES: Final[dict[str, Callable[[], str]]] = {
     "preview-14.1": lambda: PROFILE.preview("14.1").svg(),
     "timeline": lambda: timeline(world().store, "hq").svg(),
     "fleet": lambda: fleet_history(world().store, "hq").svg(),
-    "devices": lambda: device_table(Assigner(world().client, world().store).devices_at_risk())._repr_html_(),
+    "devices": lambda: device_table(risks(world().store, "hq"))._repr_html_(),
 }
 """What the directive ``picture`` shows, by name."""
 

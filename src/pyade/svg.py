@@ -95,7 +95,8 @@ class Drawing:
             size: The size of its letters.
             indent: How much further right the other lines begin.
         """
-        room = int((self.width - x - indent - 6) / (size * _EM * 0.94))
+        em = max(_EM, width_of(text, 1) / max(len(text), 1)) * 0.94  # a little less than the mean fits
+        room = int((self.width - x - indent - 6) / (size * em))
         for number, line in enumerate(wrap(text, room)):
             self.text(x + (indent if number else 0), y, line, size=size)
             y += size + 3.5
