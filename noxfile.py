@@ -1,13 +1,21 @@
 """Checks, one session each; ``nox`` runs the ones that a change must pass."""
 
+import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import nox
 
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["tests", "lint", "types", "docs"]
+
+# pyenv offers the versions that its user chose; let it offer all.
+_PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+os.environ.setdefault(
+    "PYENV_VERSION", ":".join(["system", *(path.name for path in sorted(_PYENV.glob("3.*")))])
+)
 
 
 def _runs(version: str) -> bool:
@@ -52,7 +60,7 @@ def lowest(session: nox.Session) -> None:
     """Run the suite on the lowest versions that pyproject.toml allows; the test tools are the newest."""
     project = nox.project.load_toml("pyproject.toml")["project"]
     extras = project["optional-dependencies"]
-    needed = [*project["dependencies"], *extras["postgres"], *extras["workers"]]
+    needed = [*project["dependencies"], *extras["cli"], *extras["postgres"], *extras["workers"]]
     session.install("-e", ".[test]", *(need.replace(">=", "==") for need in needed))
     session.run("pytest", "-n", "2", *session.posargs)
 
@@ -79,6 +87,26 @@ def docs(session: nox.Session) -> None:
     """Build the documentation; a warning fails."""
     session.install("-e", ".[docs,test]")
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build wheel and sdist, and use them outside of the checkout with every installed Python.
+
+    ``nox -s package -- python3.12`` uses that one alone.
+    """
+    session.install("build>=1.2", "hatchling>=1.25", "twine>=6", "mypy>=1.14", "pyright>=1.1.390")
+    pythons = session.posargs or [shutil.which(f"python{version}") or version for version in PYTHONS]
+    session.run("python", "release/check.py", *pythons)
+
+
+@nox.session
+def tutorial(session: nox.Session) -> None:
+    """Follow docs/tutorial.md in an empty folder and a new environment, and compare what is printed.
+
+    ``nox -s tutorial -- --write`` puts what is printed into the page.
+    """
+    session.run("python", "tests/tutorial.py", *session.posargs)
 
 
 @nox.session

@@ -13,7 +13,7 @@ FLOORS: Final = (
     ("hooks", "flow"),
     ("builders", "builders.intune", "crypto", "apple.http", "apple", "business", "storage"),
     ("sync", "assignment", "enrollment", "operations"),
-    ("testing",),
+    ("testing", "cli"),
 )
 """From the ground up; a package imports only those before it, on its own floor too."""
 
@@ -51,9 +51,10 @@ def picture() -> str:
         ".packages .size{font-size:10px;opacity:.75}"
     )
     return (
-        f'<svg class="packages" role="img" aria-label="The packages of pyade, floor by floor"'
-        f' viewBox="0 0 {wide} {high}" style="max-width:100%;width:{wide}px">'
-        f"<style>{style}</style>{''.join(boxes)}</svg>"
+        '<div class="wide">'
+        '<svg class="packages" role="img" aria-label="The packages of pyade, floor by floor"'
+        f' viewBox="0 0 {wide} {high}" style="width:{wide}px">'
+        f"<style>{style}</style>{''.join(boxes)}</svg></div>"
     )
 
 

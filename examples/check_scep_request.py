@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Check for a SCEP server whether it may issue a certificate: exits with 0 for yes, 1 for no.
 
-The server passes the certificate request that it decrypted on the standard input, in DER, as with::
+Needs: pyade alone, and a SCEP server such as Debian's ``scep``.
+Run: the server does, as ``examples/check_scep_request.py``. The standard input is the certificate request
+that it decrypted, in DER::
 
     export PYADE_STORE=/var/lib/mdm/ade.db
-    scepserver -depot depot -allowrenew 0 -csrverifierexec ./check_scep_request.py
+    scepserver -depot depot -allowrenew 0 -csrverifierexec examples/check_scep_request.py
 
 ``PYADE_STORE`` is the store of the enrollment service, which put the challenge into the profile of one Mac.
 The challenge is used up in either case; the same request again gets the same result for two minutes.

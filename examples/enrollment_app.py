@@ -1,8 +1,10 @@
 """The enrollment service inside a Starlette application, and a Mac that enrolls with it.
 
-Run it without arguments: a fake of Apple's service has one Mac, whose profile is assigned. uvicorn serves
-the application over TLS on loopback. The Mac opens the web view, its user signs in, and it gets its signed
-profile.
+Needs: pyade, starlette and uvicorn; the extra ``test`` has both.
+Run: ``python examples/enrollment_app.py``
+
+A fake of Apple's service has one Mac, whose profile is assigned. uvicorn serves the application over TLS on
+loopback. The Mac opens the web view, its user signs in, and it gets its signed profile.
 
 Keep ``make_app`` for your service, and run it with ``uvicorn --factory``. Replace ``DemoProvider`` with your
 identity provider and the checks of its protocol, such as the ``nonce`` and the signature of an OpenID Connect

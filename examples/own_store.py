@@ -1,6 +1,7 @@
 """A custom store: SQLite through the library apsw, which supports custom file systems (VFS) and ciphers.
 
-Run it with ``python examples/own_store.py``; needs ``pip install apsw``. ``docs/own-store.md`` explains it.
+Needs: pyade and apsw; the extra ``test`` has it.
+Run: ``python examples/own_store.py``; ``docs/own-store.md`` explains it.
 """
 
 import json
@@ -16,10 +17,10 @@ from typing import Any
 import apsw
 import attrs
 
-from pyade import Client, Syncer
+from pyade import Syncer
 from pyade.errors import StoreClosedError, StoreError
 from pyade.storage import Dialect, Session, SQLStore, Table, Value, check_texts, translated
-from pyade.testing import FakeApple
+from pyade.testing import FrozenClock, World
 
 DIALECT = Dialect(
     prefix="",
@@ -150,13 +151,10 @@ def _plain_value(value: Value) -> Any:
 
 def main() -> None:
     """Sync the fleet of a fake Apple into a store."""
-    fake = FakeApple()
-    fake.add_devices(3, server=fake.add_server("Contoso MDM"))
-    token = fake.token(name="hq")
-    with tempfile.TemporaryDirectory() as folder, SQLStore(ApswDatabase(f"{folder}/own.db")) as store:
-        store.add_token(token)
-        with Client(token, transport=fake.transport()) as apple:
-            print(Syncer(apple, store).sync())
+    with tempfile.TemporaryDirectory() as folder:
+        store = SQLStore(ApswDatabase(f"{folder}/own.db"))
+        with World(FrozenClock(), store=store) as world:
+            print(Syncer(world.client, store).sync())
 
 
 if __name__ == "__main__":

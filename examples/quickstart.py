@@ -1,5 +1,8 @@
 """The main job, end to end: from the server token to a Mac that enrolls.
 
+Needs: pyade alone.
+Run: ``python examples/quickstart.py``
+
 Without arguments it uses a fake of Apple's service with 2,500 Macs, over real HTTP on loopback. With
 ``--token``, ``--key`` and ``--apple-id`` it uses Apple's real service, where it only reads unless
 ``--assign`` is given.

@@ -193,6 +193,31 @@ def test_the_run_time_dependencies_stay_few() -> None:
     assert required == {"anyio", "asn1crypto", "attrs", "cryptography", "httpx", "msgspec"}
 
 
+INSTALLS_FROM_PYPI = re.compile(
+    r"""(?:pip3? install|pipx install|uv add)(?: -\S+)* ['"]?pyade(?:-apple)?(?![\w./-])|pyade-apple\["""
+)
+
+
+@each("line", ["pip install pyade", "$ pip3 install -q 'pyade-apple[cli]'", "needs 'pyade-apple[postgres]'"])
+def test_a_line_that_installs_from_pypi_is_found(line: str) -> None:
+    assert INSTALLS_FROM_PYPI.search(line)
+
+
+def test_nothing_says_to_install_pyade_from_pypi() -> None:
+    """The name ``pyade-apple`` is not registered there, and ``pyade`` is another project."""
+    folders = [ROOT / name for name in ("src", "examples", "docs", "release", "benchmarks", "fuzz")]
+    files = [*ROOT.glob("*"), *(path for folder in folders for path in folder.rglob("*"))]
+    texts = {".md", ".py", ".ipynb", ".txt", ".sh", ".yml", ".yaml"}
+    said = [
+        f"{path}: {line}"
+        for path in files
+        if path.suffix in texts and "_build" not in path.parts
+        for line in path.read_text("utf-8").splitlines()
+        if INSTALLS_FROM_PYPI.search(line)
+    ]
+    assert said == []
+
+
 def test_the_package_stands_alone() -> None:
     for folder in ("src", "tests", "examples", "docs", "benchmarks"):
         for path in (ROOT / folder).rglob("*"):

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pickle
 import pydoc
+import re
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -87,6 +88,26 @@ def _types_in(hint: Any) -> Iterator[type]:
     plain = typing.get_origin(hint) or hint
     if isinstance(plain, type) and f"{plain.__module__}.".startswith("pyade."):
         yield plain
+
+
+DOCSTRINGS = {
+    **{label: inspect.getdoc(it) for label, it in PUBLIC.items()},
+    **{label: inspect.getdoc(function) for label, function, _ in _signatures()},
+}
+
+
+def test_what_a_function_returns_is_a_sentence() -> None:
+    """Of ``word: rest`` at the beginning, the documentation would make a type and a description."""
+    sections = {
+        label: match[1]
+        for label, text in DOCSTRINGS.items()
+        if (match := re.search(r"^(?:Returns|Yields):\n((?: .*\n?)+)", text or "", re.MULTILINE))
+    }
+    assert len(sections) > 30
+    for label, section in sections.items():
+        first = re.sub(r"``.*?``", "", section.splitlines()[0])
+        assert ":" not in first, label
+        assert re.fullmatch(r" *(?:[A-Z]|``).* .*\.\s*", section, re.DOTALL), label
 
 
 def test_types_in_public_signatures_are_exported() -> None:

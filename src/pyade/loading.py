@@ -74,11 +74,16 @@ def _show_at_top(found: Any) -> None:
     found.__module__ = _TOP
 
 
+def homes_of(package: str) -> Mapping[str, str]:
+    """Return the module of each name of a package; nothing for one that was not loaded, or has no table."""
+    return _homes.get(package, {})
+
+
 def find_public_name(name: str, default: Any) -> Any:
     """Return the object of that name that a package of pyade offers; *default* if none does."""
     for part in _PACKAGES:  # rule 3
         package = importlib.import_module(f"pyade.{part}")
-        if name in _homes[package.__name__]:
+        if name in homes_of(package.__name__):
             return getattr(package, name)
     return default
 
@@ -92,6 +97,19 @@ def lazy_modules(importer: dict[str, Any], **modules: str) -> None:
     """
     for name, module in modules.items():
         importer[name] = _Absent(importer, name, module)
+
+
+def missing_extra(user: str, extra: str, cause: ImportError) -> ImportError:
+    """Return the error of a name whose optional packages are not installed; the caller raises it.
+
+    Args:
+        user: The public name that needs them.
+        extra: The extra of pyade that installs them.
+        cause: What the import of the first of them raised.
+    """
+    # No name of a distribution: pyade is not published.
+    how = f"run pip install 'PATH[{extra}]', where PATH is a checkout of pyade or its wheel"
+    return ImportError(f"{user} needs the extra '{extra}': {how}", name=cause.name)
 
 
 class _Absent:

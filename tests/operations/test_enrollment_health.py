@@ -115,7 +115,7 @@ def test_variable_that_the_caller_must_fill_is_a_reminder(world: HealthWorld) ->
     account = PrimaryAccount("{{managedDeviceName}}")
     world.default(user_affinity=UserAffinity.legacy(), primary_account=account)
     found = only_problem(world.diagnose(check_ws_trust=lambda: ""), "{{managedDeviceName}}")
-    assert (found.severity, "device_name=" in found.fix) == (Severity.INFO, True)
+    assert (found.severity, "device_name=" in found.fix) == (Severity.NOTE, True)
     profile = world.store.default_profile("hq")
     assert profile is not None
     assert "device_name" in profile.plan("15.4").row("primary_account.account_name").why
@@ -123,7 +123,7 @@ def test_variable_that_the_caller_must_fill_is_a_reminder(world: HealthWorld) ->
     admin = AdministratorAccount("a-{{manageddevicename}}", password_hash=HASH)
     assert "device_name" in attrs.evolve(PROFILE, administrator=admin).plan("15.4").row("administrator").why
     world.default(administrator=admin)
-    assert only_problem(world.diagnose(), "{{managedDeviceName}}").severity is Severity.INFO
+    assert only_problem(world.diagnose(), "{{managedDeviceName}}").severity is Severity.NOTE
 
 
 def test_unreadable_states_are_named_and_hide_no_others(world: HealthWorld) -> None:

@@ -128,7 +128,7 @@ def test_missing_push_certificate_is_reported(world: HealthWorld) -> None:
     """It is one of the specification's prerequisites."""
     diagnosis = world.diagnose(push=None)
     problem = only_problem(diagnosis, "push_certificate")
-    assert (problem.severity, diagnosis.is_healthy) == (Severity.INFO, True)
+    assert (problem.severity, diagnosis.is_healthy) == (Severity.NOTE, True)
     assert "push=" in problem.fix
 
 
@@ -252,7 +252,7 @@ def test_misleading_account_settings_are_reported_while_a_profile_has_them(
 def test_legacy_authentication_without_an_endpoint_is_reported(world: HealthWorld) -> None:
     world.default(user_affinity=UserAffinity.legacy())
     reminder = only_problem(world.diagnose(), "WS-Trust 1.3")
-    assert (reminder.severity, "Get-ADfsEndpoint" in reminder.fix) == (Severity.INFO, True)
+    assert (reminder.severity, "Get-ADfsEndpoint" in reminder.fix) == (Severity.NOTE, True)
     assert world.diagnose().is_healthy
     assert not world.diagnose(check_ws_trust=lambda: "").problems
     assert only_problem(world.diagnose(check_ws_trust=lambda: "404"), "404").severity is Severity.ERROR

@@ -427,7 +427,9 @@ except ImportError as exc:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
-    assert "pyade-apple[postgres]" in done.stdout
+    assert done.stdout.startswith(
+        "PostgresStore needs the extra 'postgres': run pip install 'PATH[postgres]'"
+    )
 
 
 def test_storage_has_no_other_lazy_names() -> None:

@@ -6,15 +6,18 @@ import http.client
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from tests.network import Authority
 
 from pyade.testing import FakeApple, Fault, FrozenClock, LoopbackServer, Server
 
@@ -301,6 +304,28 @@ def test_the_server_can_run_twice(apple: FakeApple) -> None:
     for _ in range(2):
         with web:
             assert httpx.get(web.base_url + "/account").status_code == 401
+
+
+@pytest.mark.parametrize("wants_client", [False, True])
+def test_the_server_speaks_https(
+    apple: FakeApple, server: Server, tmp_path: Path, wants_client: bool
+) -> None:
+    authority = Authority(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(authority.file))
+    identified = ssl.create_default_context(cafile=str(authority.file))
+    identified.load_cert_chain(authority.issue("pyade-client"))
+    apple.script("GET /account", Fault.answered(204), forever=True)
+    with apple.serve(tls=authority.server_context(wants_client=wants_client)) as web:
+        assert web.base_url.startswith("https://127.0.0.1:")
+        assert httpx.get(web.base_url + "/account", verify=identified).status_code == 204
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            httpx.get(web.base_url + "/account")
+        if wants_client:
+            with pytest.raises(httpx.TransportError):
+                httpx.get(web.base_url + "/account", verify=trusting)
+        else:
+            assert httpx.get(web.base_url + "/account", verify=trusting).status_code == 204
+    assert apple.counts["GET /account"] == 2 - wants_client
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -25,7 +25,7 @@ from pyade import (
     doctor,
 )
 from pyade.enrollment import AsyncEnrollmentService, EnrollmentApp
-from pyade.errors import ArgumentError
+from pyade.errors import ArgumentError, CredentialError
 from pyade.operations import overview
 from pyade.storage import SQLiteStore
 from pyade.testing import FrozenClock, MacError, PortalError, World, demo
@@ -82,6 +82,31 @@ def test_the_client_of_a_world_uses_a_renewed_token(world: World) -> None:
     world.fake.faults.expire_sessions()
     world.store.replace_token(world.fake.token(world.server, name="hq"))
     assert world.client.account().server_name == "Contoso MDM"
+
+
+def test_the_business_clients_of_a_world_change_its_fleet_by_its_clock(world: World) -> None:
+    (bought, another) = world.fake.add_devices(2)
+    with world.business_client() as client:
+        service = client.find_service("Contoso MDM")
+        assert client.assign_devices(service.id, [bought]).succeeded == (bought,)
+    assert world.clock() > START, "the client waited for the activity by this clock"
+
+    async def main() -> None:
+        async with world.async_business_client() as client:
+            assert (await client.assign_devices(service.id, [another])).succeeded == (another,)
+
+    anyio.run(main)
+    assert Syncer(world.client, world.store).sync().changes.added == 4
+
+
+@pytest.mark.parametrize("provided", [False, True])
+def test_a_business_client_uses_the_account_that_it_is_given(world: World, provided: bool) -> None:
+    account = world.business.add_account()
+    with world.business_client((lambda: account) if provided else account) as client:
+        assert client.find_service("Contoso MDM").id == world.server.server_uuid
+    world.business.revoke_key(account)
+    with world.business_client(account) as client, pytest.raises(CredentialError):
+        client.find_service("Contoso MDM")
 
 
 def test_a_mac_enrolls_with_a_service_in_the_same_process(world: World) -> None:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from pyade.assignment.assigner import Assigner, AsyncAssigner
     from pyade.assignment.plan import AssignmentPlan, PlannedDevice, PlannedGroup
     from pyade.assignment.report import AssignReport
-    from pyade.assignment.risk import devices_at_risk, risks
+    from pyade.assignment.risk import DeviceAtRisk, devices_at_risk, risks
     from pyade.assignment.rules import AssignmentPolicy, Rule
     from pyade.assignment.selection import ProfileSelection
 else:
@@ -18,7 +18,7 @@ else:
             "pyade.assignment.assigner": "Assigner AsyncAssigner",
             "pyade.assignment.plan": "AssignmentPlan PlannedDevice PlannedGroup",
             "pyade.assignment.report": "AssignReport",
-            "pyade.assignment.risk": "devices_at_risk risks",
+            "pyade.assignment.risk": "DeviceAtRisk devices_at_risk risks",
             "pyade.assignment.rules": "AssignmentPolicy Rule",
             "pyade.assignment.selection": "ProfileSelection",
         },
@@ -30,6 +30,7 @@ __all__ = [
     "AssignmentPlan",
     "AssignmentPolicy",
     "AsyncAssigner",
+    "DeviceAtRisk",
     "PlannedDevice",
     "PlannedGroup",
     "ProfileSelection",

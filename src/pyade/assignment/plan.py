@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import ClassVar, Final
 
 import attrs
 
@@ -12,6 +13,7 @@ from pyade.assignment.risk import owned_elsewhere, with_owner
 from pyade.assignment.rules import AssignmentPolicy
 from pyade.assignment.same_names import names_in_use
 from pyade.assignment.selection import BY_HAND, DefinedProfiles, ProfileSelection, ProfileSelector
+from pyade.core.exports import Exportable
 from pyade.core.fleet.assignment import (
     NO_PROFILE,
     Reason,
@@ -34,10 +36,11 @@ from pyade.storage.protocol import Store
 from pyade.text import Printed, Table, abbreviate, format_utc, pluralize, short_repr
 
 _BATCH_SIZE = 1_000
+_SELECTION: Final = "profile=selection.profile.name selection.profile_uuid selection.chosen_by"
 
 
 @attrs.frozen(kw_only=True)
-class PlannedGroup(Printed):
+class PlannedGroup(Exportable, Printed):
     """Devices to send a profile to for the same reason.
 
     Attributes:
@@ -52,6 +55,8 @@ class PlannedGroup(Printed):
     reason: Reason
     serials: Sequence[str] = attrs.field(repr=False, hash=False)
 
+    _EXPORTED: ClassVar[str] = f"{_SELECTION} reason serials"
+
     def _words(self) -> str:
         profile = self.selection.profile
         what = "lose their profile" if profile is None else f"get {profile.name!r}"
@@ -59,7 +64,7 @@ class PlannedGroup(Printed):
 
 
 @attrs.frozen(kw_only=True)
-class PlannedDevice:
+class PlannedDevice(Exportable):
     """One device to send a profile to.
 
     Attributes:
@@ -74,9 +79,11 @@ class PlannedDevice:
     selection: ProfileSelection
     reason: Reason
 
+    _EXPORTED: ClassVar[str] = f"serial_number {_SELECTION} reason"
+
 
 @attrs.frozen(kw_only=True, repr=False)
-class AssignmentPlan(Printed):
+class AssignmentPlan(Exportable, Printed):
     """What to send, and how many other devices are left as they are and why; ``print`` shows the counts.
 
     Attributes:
@@ -113,6 +120,11 @@ class AssignmentPlan(Printed):
     unread: tuple[str, ...] = attrs.field(default=(), repr=False)
     spoiling: frozenset[str] = attrs.field(default=frozenset(), repr=False)
     spoiled: frozenset[str] = attrs.field(default=frozenset(), repr=False)
+
+    _EXPORTED: ClassVar[str] = (
+        "total due satisfied waiting unreachable owned_elsewhere without_profile left_alone not_macs "
+        "released next_due_at reasons groups warnings"
+    )
 
     @property
     def due(self) -> int:

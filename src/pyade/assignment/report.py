@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from typing import ClassVar
 
 import attrs
 
 from pyade.assignment.plan import AssignmentPlan
+from pyade.core.exports import Exportable
 from pyade.core.fleet.device import DeviceResult
 from pyade.core.problems import Problem, problem_tables
 from pyade.errors import PyadeError
@@ -16,7 +18,7 @@ from pyade.text import Printed, Table, format_utc, pluralize
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class AssignReport(Printed):
+class AssignReport(Exportable, Printed):
     """The outcome for every device; the counts always add up to ``total``. ``print`` shows it in a few lines.
 
     Attributes:
@@ -47,6 +49,11 @@ class AssignReport(Printed):
     errors: tuple[PyadeError, ...] = ()
     is_partial: bool = False
     notes: tuple[str, ...] = ()
+
+    _EXPORTED: ClassVar[str] = (
+        "token_name is_complete is_partial started_at finished_at total counts results plan defined "
+        "next_due_at holder problems errors notes"
+    )
 
     @property
     def total(self) -> int:

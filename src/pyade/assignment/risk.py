@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 import attrs
 
 from pyade.assignment.failures import has_stopped
 from pyade.assignment.rules import AssignmentPolicy
 from pyade.core.arguments import check_arguments
+from pyade.core.exports import Exportable
 from pyade.core.fleet.assignment import Risk, risk_of
 from pyade.core.fleet.groups import DeviceGroup, group_of
 from pyade.core.fleet.records import DeviceRecord, owner_of
@@ -67,10 +68,33 @@ def _records_owned_elsewhere(store: Store, token_name: str, serials: Sequence[st
 NO_RULES = AssignmentPolicy()
 
 
+class _DeviceAndRisk(NamedTuple):
+    record: DeviceRecord
+    risk: Risk
+
+
+class DeviceAtRisk(Exportable, _DeviceAndRisk):
+    """A Mac that would fail to enroll, as a pair: ``for record, risk in risks(store, "hq")``.
+
+    Attributes:
+        record: The stored record.
+        risk: Why it would fail.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def columns(cls) -> tuple[str, ...]:
+        """Return the keys of ``to_dict``: those of the record, and ``risk``."""
+        return (*DeviceRecord.columns(), "risk")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record with its ``risk``; see ``DeviceRecord.to_dict``."""
+        return {**self.record.to_dict(), "risk": str(self.risk)}
+
+
 @check_arguments
-def risks(
-    store: Store, token_name: str, policy: AssignmentPolicy = NO_RULES
-) -> Iterator[tuple[DeviceRecord, Risk]]:
+def risks(store: Store, token_name: str, policy: AssignmentPolicy = NO_RULES) -> Iterator[DeviceAtRisk]:
     """Iterate lazily over the Macs that have no profile and would fail to enroll, each with the reason.
 
     A Mac that gets a profile in the next run is left out, unless an earlier attempt to assign one failed.
@@ -187,15 +211,15 @@ class MacsAtRisk:
         counts.update(risk for _, risk in self._read_records(unsure))
         return {risk: counts[risk] for risk in Risk if counts[risk] > 0}
 
-    def records(self, reason: Risk | None = None) -> Iterator[tuple[DeviceRecord, Risk]]:
+    def records(self, reason: Risk | None = None) -> Iterator[DeviceAtRisk]:
         """Iterate lazily over such Macs, each with its reason; *reason* limits them to that one."""
         groups = [one for one, reasons in self.reasons.items() if reason is None or reason in reasons]
         found = self._read_records(groups)
-        return found if reason is None else (one for one in found if one[1] is reason)
+        return found if reason is None else (one for one in found if one.risk is reason)
 
-    def _read_records(self, groups: Collection[DeviceGroup]) -> Iterator[tuple[DeviceRecord, Risk]]:
+    def _read_records(self, groups: Collection[DeviceGroup]) -> Iterator[DeviceAtRisk]:
         records = self.store.devices(self.token_name, groups=groups)
         for record, is_ours in with_owner(self.store, self.token_name, records):
             risk = self.rule.of_record(record)
             if is_ours and risk is not None:
-                yield record, risk
+                yield DeviceAtRisk(record, risk)

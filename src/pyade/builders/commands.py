@@ -58,7 +58,7 @@ def build_account_configuration(
             of the profile.
 
     Returns:
-        The command; None if there is nothing to send: no account settings, or none that this version knows.
+        The command; None if there are no account settings, or none that this version knows.
 
     Raises:
         ProfileError: The names have variables and *names* is None, or the settings break a rule of Apple;

@@ -66,7 +66,7 @@ def build_enrollment_profile(
             so.
 
     Returns:
-        The content for ``Signer.sign``, or for the response: a signature is not required over TLS.
+        The content for ``Signer.sign``, or for the response, as a signature is not required over TLS.
 
     Raises:
         ProfileError: A value breaks a rule of Apple, under Apple's name of the setting, or is not safe, such

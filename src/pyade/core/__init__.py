@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pyade.loading import lazy_names
 
 if TYPE_CHECKING:
+    from pyade.core.exports import Exportable, TextFile, write_csv
     from pyade.core.fleet.assignment import NO_PROFILE, Reason, Risk
     from pyade.core.fleet.device import Device, DeviceFamily, DeviceResult, OpType, ProfileStatus
     from pyade.core.fleet.enrollment import Enrollment, Installed, Registration
@@ -66,6 +67,7 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "pyade.core.exports": "Exportable TextFile write_csv",
             "pyade.core.fleet.assignment": "NO_PROFILE Reason Risk",
             "pyade.core.fleet.device": "Device DeviceFamily DeviceResult OpType ProfileStatus",
             "pyade.core.fleet.enrollment": "Enrollment Installed Registration",
@@ -132,6 +134,7 @@ __all__ = [
     "Event",
     "EventKind",
     "ExistingMac",
+    "Exportable",
     "IdentityChoice",
     "IdentityKind",
     "IdentityPolicy",
@@ -169,6 +172,7 @@ __all__ = [
     "SyncPhase",
     "SyncPolicy",
     "SyncState",
+    "TextFile",
     "Token",
     "TokenHealth",
     "TokenStatus",
@@ -187,4 +191,5 @@ __all__ = [
     "decide_update",
     "local_accounts",
     "renew_instructions",
+    "write_csv",
 ]

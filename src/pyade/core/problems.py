@@ -8,6 +8,7 @@ from typing import Final
 
 import attrs
 
+from pyade.core.exports import Exportable
 from pyade.text import Printed, Table
 
 _LONGEST: Final = 80
@@ -18,11 +19,11 @@ class Severity(enum.StrEnum):
 
     ERROR = "error"
     WARNING = "warning"
-    INFO = "info"
+    NOTE = "note"
 
 
 @attrs.frozen
-class Problem(Printed):
+class Problem(Exportable, Printed):
     """One broken rule, or one doubtful value.
 
     Attributes:
@@ -30,7 +31,7 @@ class Problem(Printed):
         value: The value as text, shortened; "" if it is secret or absent.
         allowed: What is allowed or expected.
         fix: What to do.
-        severity: An error prevents use; a warning and an info do not.
+        severity: An error prevents use; a warning and a note do not.
     """
 
     setting: str

@@ -87,8 +87,8 @@ def redeem_client_identifier(
             None where only the identifier is known: then each call uses it up.
 
     Returns:
-        What it was issued for: ``serial_number``, with which the authority compares the attestation, and in
-        ``value`` whether the profile asked for an attestation (``attest``).
+        What it was issued for, with the ``serial_number`` with which the authority compares the attestation,
+        and in ``value`` whether the profile asked for an attestation (``attest``).
 
     Raises:
         TrustError: The identifier is unknown, expired or used; or *request* cannot be read, or its subject,

@@ -22,6 +22,7 @@ import attrs
 from pyade.assignment.failures import assignment_errors
 from pyade.assignment.report import AssignReport
 from pyade.core.arguments import TIME, check_returned
+from pyade.core.exports import Exportable
 from pyade.core.fleet.records import SyncState
 from pyade.core.fleet.schedule import Due, Pace, RetryState, Work, next_due
 from pyade.core.fleet.suspension import suspended_reason
@@ -49,7 +50,7 @@ class Stage(enum.StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class TokenState(Printed):
+class TokenState(Exportable, Printed):
     """One token of a scheduler; ``print`` shows it in a line.
 
     Attributes:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Final, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 from cryptography import x509
@@ -29,6 +29,7 @@ from pyade.assignment.failures import failure_problem, risk_problem
 from pyade.assignment.risk import MacsAtRisk, RiskRule
 from pyade.assignment.same_names import stored_name_problems
 from pyade.core.arguments import TEXT, TEXTS, check_arguments, check_returned
+from pyade.core.exports import Exportable
 from pyade.core.fleet.enrollment import Enrollment
 from pyade.core.fleet.groups import DeviceGroup
 from pyade.core.fleet.records import SyncState, owner_of
@@ -64,11 +65,11 @@ ANCHOR_WARNING: Final = timedelta(days=30)
 _RESTORE: Final = "restore a backup, or store it again"
 _RESTORE_ENROLLMENTS: Final = "restore a backup, or let the Mac enroll again"
 _ASSIGN: Final = "assign a profile, or set a default"
-_SEVERITY_ORDER: Final = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
+_SEVERITY_ORDER: Final = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class HealthReport(Printed):
+class HealthReport(Exportable, Printed):
     """The problems that a check found; ``print`` shows them.
 
     Attributes:
@@ -78,6 +79,8 @@ class HealthReport(Printed):
 
     problems: tuple[Problem, ...]
     checked_at: datetime
+
+    _EXPORTED: ClassVar[str] = "is_healthy checked_at problems"
 
     @property
     def is_healthy(self) -> bool:
@@ -157,7 +160,7 @@ def _check_push(check: HealthCheck, now: datetime) -> Sequence[Problem]:
         return check.push.check(now=now, topic=check.topic)
     text = "the MDM push certificate is a prerequisite, and was not checked"
     fix = "pass push=PushCertificate.load(...)"
-    return (Problem("push_certificate", "", text, fix, Severity.INFO),)  # rule 3
+    return (Problem("push_certificate", "", text, fix, Severity.NOTE),)  # rule 3
 
 
 def _damage_problems(fleet: Fleet) -> Iterator[Problem]:
@@ -303,7 +306,7 @@ def _check_legacy(hook: Hook[str] | None) -> Flow[list[Problem]]:
     if hook is None:
         text = "Active Directory Federation Services need a WS-Trust 1.3 Username/Mixed endpoint"
         fix = "check that it is enabled (Get-ADfsEndpoint), or pass check_ws_trust="
-        return [Problem(where, "", text, fix, Severity.INFO)]  # rule 3
+        return [Problem(where, "", text, fix, Severity.NOTE)]  # rule 3
     wrong = check_returned("check_ws_trust", (yield from ask(CallHook(hook, (), "check_ws_trust"))), TEXT)
     return [Problem(where, "", f"the WS-Trust 1.3 endpoint: {wrong}", "enable it")] if wrong else []
 
@@ -427,7 +430,7 @@ def device_name_problems(profiles: Iterable[EnrollmentProfile]) -> list[Problem]
         if names_device(*names_of(profile)):
             text = f"{written('managedDeviceName')} has a value only if FinalConfiguration gets one"
             fix = "check that device_name= or variables= is passed, or remove the variable"
-            problems.append(Problem(f"profile {profile.name}", "", text, fix, Severity.INFO))
+            problems.append(Problem(f"profile {profile.name}", "", text, fix, Severity.NOTE))
     return problems
 
 

@@ -26,17 +26,21 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from asgiref.sync import async_to_sync
-from procrastinate import App
-from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
-from procrastinate.jobs import Job, Status
-from procrastinate.tasks import Task
-
 from pyade.errors import DamagedRecordError, LeaseHeldError, UnknownTokenError
 from pyade.flow import Runner
+from pyade.loading import missing_extra
 from pyade.storage.protocol import Store
 from pyade.sync.leases import worker_name
 from pyade.text import logger
+
+try:
+    from asgiref.sync import async_to_sync
+    from procrastinate import App
+    from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
+    from procrastinate.jobs import Job, Status
+    from procrastinate.tasks import Task
+except ImportError as _missing:
+    raise missing_extra("register_tasks", "workers", _missing) from _missing
 
 _STALLED_SECONDS = 30.0
 """How long after its last heartbeat a worker is considered dead; Procrastinate's default."""

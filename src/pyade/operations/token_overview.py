@@ -16,13 +16,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from html import escape
-from typing import Final
+from typing import ClassVar, Final
 
 import attrs
 
 from pyade.assignment.failures import assignment_errors
 from pyade.assignment.risk import MacsAtRisk
 from pyade.core.arguments import check_arguments
+from pyade.core.exports import Exportable
 from pyade.core.fleet.assignment import Risk
 from pyade.core.fleet.groups import DeviceGroup, status_counts
 from pyade.core.fleet.records import DeviceRecord, SyncState
@@ -69,7 +70,7 @@ def _deadlines_by_group(groups: Iterable[DeviceGroup]) -> Mapping[DeviceGroup, d
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class TokenOverview(Printed):
+class TokenOverview(Exportable, Printed):
     """One token of a store; ``print`` shows it.
 
     Attributes:
@@ -126,6 +127,13 @@ class TokenOverview(Printed):
     account_problem: str = ""
     damaged: str = ""
     seen_at: datetime
+
+    _EXPORTED: ClassVar[str] = (
+        "name organization portal apple_id health.status health.expires_at remaining_s=health.remaining "
+        "health.next_step last_sync_at next_request_at next_automatic_at running_since holder last_error "
+        "suspended account_problem damaged default_profile total devices released held_back at_risk risks "
+        "assignment_errors migrations next_deadline seen_at"
+    )
 
     @property
     def total(self) -> int:

@@ -29,6 +29,7 @@ from pyade.core.arguments import check_arguments
 from pyade.core.secret import Secret, masked
 from pyade.crypto.secret_box import SecretBox, masked_keys
 from pyade.errors import StoreClosedError, StoreError
+from pyade.loading import missing_extra
 from pyade.storage.database import Clock, Dialect, Session, Table, Value, check_rows, check_texts, translated
 from pyade.storage.sql import SQLStore
 
@@ -38,9 +39,7 @@ try:
     from psycopg import conninfo, errors, sql
     from psycopg.types.string import TextBinaryLoader
 except ImportError as _missing:
-    raise ImportError(
-        "PostgresStore needs the extra 'postgres': install 'pyade-apple[postgres]'", name="psycopg"
-    ) from _missing
+    raise missing_extra("PostgresStore", "postgres", _missing) from _missing
 
 DIALECT = Dialect(
     prefix="",  # the schema, see PostgresDatabase

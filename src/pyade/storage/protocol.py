@@ -398,7 +398,7 @@ class EnrollmentStore(Store, Protocol):
             now: UTC.
 
         Returns:
-            The entry before this call: with ``redeemed_by`` if the same request redeemed it already, within
+            The entry before this call, with ``redeemed_by`` if the same request redeemed it already, within
             ``REPEAT_WINDOW``. None if it is gone or expired, or another request redeemed it.
         """
 

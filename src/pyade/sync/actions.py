@@ -22,7 +22,7 @@ import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import ClassVar, Final, Generic, TypeVar
 
 import attrs
 
@@ -31,6 +31,7 @@ from pyade.apple.batches import distinct
 from pyade.apple.http.calls import SendCall
 from pyade.apple.responses import ActivationLockResponse, ReplacementDetails
 from pyade.core.arguments import check_arguments
+from pyade.core.exports import Exportable
 from pyade.core.secret import Secret
 from pyade.crypto.bypass_code import RAW_BYTES, BypassCode
 from pyade.errors import DamagedRecordError, NotFoundError
@@ -126,7 +127,7 @@ class Deletion(enum.StrEnum):
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class DeletionReport(Printed):
+class DeletionReport(Exportable, Printed):
     """Outcome of a deletion; ``print`` shows it.
 
     Attributes:
@@ -136,6 +137,8 @@ class DeletionReport(Printed):
 
     token_name: str
     results: Mapping[str, Deletion] = attrs.field(hash=False)
+
+    _EXPORTED: ClassVar[str] = "token_name is_complete results"
 
     @property
     def unknown(self) -> tuple[str, ...]:

@@ -10,16 +10,18 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from itertools import islice
+from typing import ClassVar
 
 import attrs
 
 from pyade.apple import calls
 from pyade.apple.batches import chunks, distinct
 from pyade.apple.http.calls import SendCall
+from pyade.core.exports import Exportable
 from pyade.core.fleet.device import Device, DeviceResult, OpType
 from pyade.core.fleet.lease import Lease
 from pyade.core.fleet.outcomes import DeviceResults
-from pyade.core.fleet.records import ChangeCounts, DeviceRecord, Source, SyncState
+from pyade.core.fleet.records import EXPORTED_CHANGES, ChangeCounts, DeviceRecord, Source, SyncState
 from pyade.flow import Flow, Now, ask
 from pyade.storage.protocol import Store
 from pyade.sync.leases import StoreTime
@@ -28,7 +30,7 @@ from pyade.text import Printed
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class RefreshReport(Printed):
+class RefreshReport(Exportable, Printed):
     """Outcome of refreshing devices.
 
     Attributes:
@@ -41,6 +43,8 @@ class RefreshReport(Printed):
     token_name: str
     results: DeviceResults
     changes: ChangeCounts
+
+    _EXPORTED: ClassVar[str] = f"token_name is_complete {EXPORTED_CHANGES} results.results"
 
     @property
     def is_complete(self) -> bool:

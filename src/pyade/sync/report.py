@@ -5,10 +5,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from typing import ClassVar
 
 import attrs
 
-from pyade.core.fleet.records import ChangeCounts
+from pyade.core.exports import Exportable
+from pyade.core.fleet.records import EXPORTED_CHANGES, ChangeCounts
 from pyade.core.fleet.sync_policy import SyncAction
 from pyade.core.problems import Problem, Severity, problem_tables
 from pyade.text import MAX_LISTED, Printed, Table, abbreviate, format_utc, pluralize
@@ -40,7 +42,7 @@ class SyncOutcome(enum.StrEnum):
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class SyncReport(Printed):
+class SyncReport(Exportable, Printed):
     """What one run did; ``print`` shows it in a few lines.
 
     Attributes:
@@ -89,6 +91,12 @@ class SyncReport(Printed):
     purged: int = 0
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+
+    _EXPORTED: ClassVar[str] = (
+        "token_name action reason outcome is_complete started_at finished_at pages devices "
+        f"{EXPORTED_CHANGES} held_back unreadable purged "
+        "allowed_at next_allowed_at next_automatic_at running_since holder problems notes"
+    )
 
     @property
     def continues(self) -> bool:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from pyade.apple.client import AsyncClient, Client
+from pyade.business import AccountProvider, ApiAccount, AsyncBusinessClient, BusinessClient
 from pyade.core.arguments import check_arguments
 from pyade.core.token import Token
 from pyade.enrollment.device_trust import DeviceTrust
@@ -113,6 +114,30 @@ class World:
     def business(self) -> FakeBusiness:
         """The Apple Business API over the same fleet."""
         return FakeBusiness(self.fake)
+
+    def business_client(self, account: ApiAccount | AccountProvider | None = None) -> BusinessClient:
+        """Return a new client of the Apple Business API that sends its requests to ``business``.
+
+        Args:
+            account: The API account, or a callable that returns it; None for a new one.
+        """
+        return BusinessClient(
+            account or self.business.add_account(),
+            transport=self.business.transport(),
+            clock=self.clock,
+            sleep=self.clock.sleep,
+        )
+
+    def async_business_client(
+        self, account: ApiAccount | AccountProvider | None = None
+    ) -> AsyncBusinessClient:
+        """Return what ``business_client`` returns, asynchronous; close it with ``async with``."""
+        return AsyncBusinessClient(
+            account or self.business.add_account(),
+            transport=self.business.transport(),
+            clock=self.clock,
+            sleep=self.clock.sleep_async,
+        )
 
     def mac(self, serial_number: str | None = None, **changes: Any) -> FakeMac:
         """Return a Mac of the fleet in Setup Assistant, after it fetched its profile from Apple.

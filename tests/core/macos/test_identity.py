@@ -257,24 +257,22 @@ def test_acme_only_attested_is_acme_for_attested_keys_and_scep_for_the_others(
 
 def test_the_documentation_has_the_same_table() -> None:
     """Row by row: versions, chips, and what each policy makes of them."""
-    page = (Path(__file__).parents[3] / "docs" / "enrollment.md").read_text()
-    table = page.partition("### Identity selection")[2].partition("If an issuer")[0].partition("\n\n")[2]
+    page = (Path(__file__).parents[3] / "docs" / "certificates.md").read_text()
+    table = page.partition("## Identity selection")[2].partition("If an issuer")[0].partition("\n\n")[2]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()[2:]]
     gate, hardware = str(ACME_FROM), str(HARDWARE_KEYS_FROM.major)
-    versions: dict[str, list[str | None]] = {
-        f"before {gate}, or not readable": ["10.9", "13.0.1", None],
-        f"any from {gate}": [gate, "15.4"],
-        f"{gate} to 13.x": [gate, "13.7.8"],
-        f"{hardware} and later": [hardware, "27"],
-    }
-    known: list[ChipClass] = [chip for chip in ChipClass if chip is not ChipClass.UNKNOWN]
-    chips: dict[str, list[ChipClass]] = {
-        "any": list(ChipClass),
-        "any other": known,
-        "unknown model": [ChipClass.UNKNOWN],
-        "Apple silicon": [ChipClass.APPLE_SILICON],
-        "T2": [ChipClass.T2],
-        "T1, none, virtual machine": [ChipClass.T1, ChipClass.INTEL, ChipClass.VIRTUAL],
+    all_chips = list(ChipClass)
+    known: list[ChipClass] = [chip for chip in all_chips if chip is not ChipClass.UNKNOWN]
+    macs: dict[str, tuple[list[str | None], list[ChipClass]]] = {
+        f"macOS before {gate}, or not readable": (["10.9", "13.0.1", None], all_chips),
+        f"from {gate}, unknown model": ([gate, "15.4"], [ChipClass.UNKNOWN]),
+        f"{gate} to 13.x, any other": ([gate, "13.7.8"], known),
+        f"{hardware} and later, Apple silicon": ([hardware, "27"], [ChipClass.APPLE_SILICON]),
+        f"{hardware} and later, T2": ([hardware, "27"], [ChipClass.T2]),
+        f"{hardware} and later, T1, none, virtual machine": (
+            [hardware, "27"],
+            [ChipClass.T1, ChipClass.INTEL, ChipClass.VIRTUAL],
+        ),
     }
 
     def in_words(decision: IdentityChoice | IdentityRefusal) -> str:
@@ -288,8 +286,8 @@ def test_the_documentation_has_the_same_table() -> None:
         return f"ACME with a {'hardware-bound' if decision.hardware_bound else 'software'} key"
 
     met = set()
-    for versions_in_words, chips_in_words, default, attested_only in rows:
-        for version, chip in itertools.product(versions[versions_in_words], chips[chips_in_words]):
+    for mac, default, attested_only in rows:
+        for version, chip in itertools.product(*macs[mac]):
             met.add((version, chip))
             if chip is ChipClass.T2 and "accepts_unattested" in default:
                 words = [in_words(decided(version, chip, accepts_unattested=one)) for one in (True, False)]

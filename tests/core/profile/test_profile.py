@@ -388,7 +388,7 @@ def test_the_password_hash_is_in_no_text() -> None:
 
 def test_restricting_names_that_are_not_prefilled_is_worth_a_note() -> None:
     (found,) = make(user_affinity=LEGACY, primary_account=PrimaryAccount()).problems
-    assert (found.setting, found.severity) == ("primary_account.restrict_editing", Severity.INFO)
+    assert (found.setting, found.severity) == ("primary_account.restrict_editing", Severity.NOTE)
     assert warnings(user_affinity=LEGACY, primary_account=PrimaryAccount(restrict_editing=False)) == []
 
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final, Self
 
 import msgspec
 
+from pyade.core.exports import Exportable
 from pyade.core.values import (
     MAX_RECORD,
     MAX_SERIAL,
@@ -83,7 +84,13 @@ class DeviceResult(OpenStrEnum):
 
 
 class Device(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False
+    Exportable,
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    gc=False,
 ):
     """One device record of Apple's service.
 
@@ -246,11 +253,15 @@ class Device(
         return {**record, **self.extra}
 
 
+OF_RESPONSE: Final = ("op_type", "op_date", "response_status")
+"""The fields that concern only the response that contained the device."""
+
+
 def without_operation(device: Device) -> Device:
     """Return *device* without the fields that concern only the response that contained it."""
     if device.op_type is None and device.op_date is None and device.response_status is None:
         return device
-    return device.changed(op_type=None, op_date=None, response_status=None)
+    return device.changed(**dict.fromkeys(OF_RESPONSE))
 
 
 def after_deletion(known: Device, deleted: Device) -> Device:
@@ -293,9 +304,7 @@ _ENDED_BY_DELETION = (
     "profile_uuid",
     "profile_assign_time",
     "profile_push_time",
-    "op_type",
-    "op_date",
-    "response_status",
+    *OF_RESPONSE,
 )
 _DESCRIPTIVE = tuple(name for name in _FIELDS if name not in {*_ENDED_BY_DELETION, "serial_number"})
 

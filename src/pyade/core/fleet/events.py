@@ -21,6 +21,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from pyade.core.exports import Exportable
 from pyade.core.fleet.assignment import NO_PROFILE
 from pyade.core.fleet.device import DeviceResult
 from pyade.core.fleet.outcomes import Attempt
@@ -93,7 +94,7 @@ class EventKind(OpenStrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class Event:
+class Event(Exportable):
     """One thing that happened and was committed.
 
     Attributes:

@@ -12,10 +12,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import ClassVar, Final
 
 import attrs
 
-from pyade.core.fleet.device import Device
+from pyade.core.exports import Exportable, field_names
+from pyade.core.fleet.device import OF_RESPONSE, Device
 from pyade.core.fleet.outcomes import AssignmentFailure, Attempt
 from pyade.errors import StoreConflictError, StoreError
 from pyade.text import short_repr
@@ -39,7 +41,7 @@ class Source(enum.StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class DeviceRecord:
+class DeviceRecord(Exportable):
     """A device as the store knows it.
 
     Attributes:
@@ -68,6 +70,13 @@ class DeviceRecord:
     attempt: Attempt | None = None
     deleted_at: datetime | None = None
     op_date_sent: datetime | None = None
+
+    _EXPORTED: ClassVar[str] = (
+        f"token_name {' '.join(f'device.{name}' for name in field_names(Device) if name not in OF_RESPONSE)} "
+        "device.is_mac op_date op_date_sent first_seen_at updated_at released_at deleted_at full_sync "
+        "attempt.attempted_at attempt_result=attempt.result attempt_profile_uuid=attempt.profile_uuid "
+        "attempt_not_before=attempt.not_before"
+    )
 
     @property
     def serial_number(self) -> str:
@@ -120,6 +129,10 @@ class ChangeCounts:
         mine, theirs = attrs.astuple(self), attrs.astuple(other)
         names = (field.name for field in attrs.fields(ChangeCounts))
         return ChangeCounts(**{name: a + b for name, a, b in zip(names, mine, theirs, strict=True)})
+
+
+EXPORTED_CHANGES: Final = " ".join(f"changes.{name}" for name in field_names(ChangeCounts))
+"""The counts as columns of a report that has them as ``changes``."""
 
 
 class SyncPhase(enum.StrEnum):

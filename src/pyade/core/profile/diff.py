@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attrs
 
+from pyade.core.exports import Exportable
 from pyade.core.macos.setup_screens import SkipKeys
 from pyade.core.problems import Problem, Severity, problem_tables
 from pyade.core.profile.plan import count_certificates
@@ -30,7 +31,7 @@ class Reach(enum.StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class SettingChange:
+class SettingChange(Exportable):
     """One setting that differs.
 
     Attributes:
@@ -49,7 +50,7 @@ class SettingChange:
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class ProfileDiff(Printed):
+class ProfileDiff(Exportable, Printed):
     """What changes from one profile to another; false if nothing does. It prints as a list.
 
     Attributes:

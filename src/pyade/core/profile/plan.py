@@ -10,6 +10,7 @@ from typing import Final, Protocol, TypeVar
 
 import attrs
 
+from pyade.core.exports import Exportable
 from pyade.core.macos.versions import MacOSVersion
 from pyade.text import Printed, Table, printable
 
@@ -54,7 +55,7 @@ class Effect(enum.StrEnum):
 
 
 @attrs.frozen
-class PlanRow:
+class PlanRow(Exportable):
     """One setting or screen.
 
     Attributes:
@@ -94,7 +95,7 @@ def row_of(rows: Iterable[RowT], setting: str) -> RowT:
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class ProfilePlan(Printed):
+class ProfilePlan(Exportable, Printed):
     """The effect of each setting and each screen of a profile on one version of macOS; prints as a table.
 
     Attributes:

@@ -14,6 +14,7 @@ from typing import Final
 
 import attrs
 
+from pyade.core.exports import Exportable
 from pyade.core.macos.setup_screens import SkipKeys
 from pyade.core.profile.accounts import AdministratorAccount, PrimaryAccount
 from pyade.core.profile.affinity import AffinityKind
@@ -25,7 +26,7 @@ UNSET: Final = "Not configured"
 
 
 @attrs.frozen(kw_only=True)
-class ReviewRow:
+class ReviewRow(Exportable):
     """One setting.
 
     Attributes:
@@ -42,7 +43,7 @@ class ReviewRow:
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class ProfileReview(Printed):
+class ProfileReview(Exportable, Printed):
     """Every setting of a profile, page by page; it prints as a list.
 
     Attributes:

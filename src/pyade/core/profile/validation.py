@@ -365,7 +365,7 @@ def _primary_account(profile: ProfileSettings) -> Iterator[Problem]:
             "True",
             "locks the prefilled names, and none is prefilled",
             "nothing, or prefill account_name and full_name",
-            Severity.INFO,
+            Severity.NOTE,
         )
 
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import http.server
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable
@@ -85,12 +86,14 @@ _LARGEST_BODY = 16 * 1024 * 1024
 
 @check_arguments
 class LoopbackServer:
-    """An HTTP/1.1 server on 127.0.0.1 and a free port, with keep-alive and a thread per connection.
+    """An HTTP/1.1 server on 127.0.0.1, with keep-alive and a thread per connection.
 
     Args:
         handle: The function that answers requests, such as ``FakeApple.handle``.
         clock: The clock of the fake.
         real_delays: True waits for real before a slow response is sent.
+        port: Its port; 0 for a free one.
+        tls: A server's context with a certificate, to speak HTTPS; None for plain HTTP.
     """
 
     def __init__(
@@ -99,17 +102,21 @@ class LoopbackServer:
         clock: Callable[[], object],
         *,
         real_delays: bool,
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._handle = handle
         self._clock = clock
+        self._port = port
         self._real_delays = real_delays
+        self._tls = tls
         self._stopping = threading.Event()
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         self._stopping.clear()
-        self._server = _Server(("127.0.0.1", 0), self._serve)
+        self._server = _Server(("127.0.0.1", self._port), self._serve, self._tls)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.01,), name="pyade fake", daemon=True
         )
@@ -142,7 +149,8 @@ class LoopbackServer:
         if self._server is None:
             msg = "the server is not running: use it in a with statement"
             raise RuntimeError(msg)
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def _serve(self, request: WireRequest) -> WireResponse | None:
         served = self._handle(request)
@@ -160,8 +168,12 @@ class _Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(
-        self, address: tuple[str, int], answer: Callable[[WireRequest], WireResponse | None]
+        self,
+        address: tuple[str, int],
+        answer: Callable[[WireRequest], WireResponse | None],
+        tls: ssl.SSLContext | None,
     ) -> None:
+        self._tls = tls
         self._connections: set[socket.socket] = set()
         self._connections_lock = threading.Lock()
         super().__init__(address, functools.partial(_Handler, answer))
@@ -169,6 +181,13 @@ class _Server(http.server.ThreadingHTTPServer):
     def server_bind(self) -> None:
         # The base class looks its own name up in DNS, which can take seconds.
         super(http.server.HTTPServer, self).server_bind()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        if self._tls is not None:
+            # The handshake comes with the first read, in the thread of the connection.
+            connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._connections_lock:
@@ -218,7 +237,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         response = self._answer(
             WireRequest(
                 method=self.command,
-                scheme="http",
+                scheme="https" if isinstance(self.connection, ssl.SSLSocket) else "http",
                 host=self.headers.get("Host", ""),
                 target=self.path,
                 headers=join_headers(self.headers.items()),

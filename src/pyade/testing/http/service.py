@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -104,13 +105,21 @@ class FakeService(ABC):
         """Return an httpx transport to this fake, for synchronous and asynchronous clients."""
         return FakeTransport(self.handle, self.clock)
 
-    def serve(self, *, real_delays: bool = False) -> LoopbackServer:
-        """Return a real HTTP server on a free port of 127.0.0.1; use it with ``with``, then ``base_url``.
+    def serve(
+        self, *, real_delays: bool = False, port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> LoopbackServer:
+        """Return a real HTTP server on 127.0.0.1; use it with ``with``, then ``base_url``.
 
         Args:
             real_delays: True waits for real before slow responses; False only moves a ``FrozenClock``.
+            port: Its port; 0 for a free one.
+            tls: A server's context with a certificate for 127.0.0.1, to speak HTTPS; it may require client
+                certificates.
+
+        Returns:
+            The server, which starts with ``with``.
         """
-        return LoopbackServer(self.handle, self.clock, real_delays=real_delays)
+        return LoopbackServer(self.handle, self.clock, real_delays=real_delays, port=port, tls=tls)
 
     def script(self, endpoint: str, *faults: Fault | None, forever: bool = False) -> None:
         """Script the next requests of an endpoint, which need not exist in the fake.

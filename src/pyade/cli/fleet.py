@@ -1,0 +1,208 @@
+"""``pyade sync``, ``assign``, ``overview`` and ``doctor``: work on the tokens of a store."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final, Self
+
+import attrs
+import click
+
+from pyade.assignment.assigner import Assigner
+from pyade.assignment.report import AssignReport
+from pyade.cli.app import DONE, FAILED, code_of
+from pyade.cli.files import WrongUsageError, passphrase_for, read_bytes, read_lines
+from pyade.cli.options import Settings, check_name, settings, with_apple, with_store
+from pyade.cli.output import Json, plain, show, show_json, tell
+from pyade.cli.profile_files import read_profile_file, with_intune
+from pyade.core.fleet.device import DeviceResult
+from pyade.core.problems import Severity
+from pyade.core.profile.profile import EnrollmentProfile
+from pyade.crypto.push_certificate import PushCertificate
+from pyade.errors import DamagedRecordError, PyadeError, SigningError
+from pyade.flow import utc_now
+from pyade.operations.health import doctor
+from pyade.operations.token_overview import overview
+from pyade.storage.protocol import Store
+from pyade.sync.report import SyncOutcome, SyncReport
+from pyade.sync.runners import Progress
+from pyade.sync.syncer import Syncer
+from pyade.text import printable
+
+_UNDONE: Final = (
+    SyncOutcome.REPEATED_CURSOR,
+    SyncOutcome.NO_CURSOR,
+    SyncOutcome.RELEASE_HELD,
+    SyncOutcome.OVERTAKEN,
+)
+"""Outcomes of a sync after which the store does not hold what Apple has."""
+
+
+@click.command(help="Sync with Apple's service. The tokens NAME, or all.")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--full", "mode", flag_value="full", help="Fetch Apple's full list of devices.")
+@click.option("--changes", "mode", flag_value="changes", help="Follow the changes, no full list.")
+@click.option("--automatic", is_flag=True, help="A nightly job: the longer interval applies.")
+@click.option("--force", is_flag=True, help="Release every device that the full list does not show.")
+@with_apple
+def sync(names: tuple[str, ...], mode: str | None, automatic: bool, force: bool) -> int:
+    """Sync tokens."""
+    given = settings()
+    store = given.open_store()
+    full = None if mode is None else mode == "full"
+
+    def sync_one(name: str) -> tuple[SyncReport, int]:
+        with given.client_of(store, name) as client, _Line() as line:
+            syncer = Syncer(client, store, progress=line.show)
+            report = syncer.sync(full=full, automatic=automatic, force=force)
+            while report.continues:
+                report = syncer.sync(full=full, automatic=automatic, force=force)
+        return report, FAILED if report.outcome in _UNDONE else DONE
+
+    return _for_each(given, _chosen(store, names), sync_one)
+
+
+@click.command(help="Assign the default profile to Macs. Those of the tokens NAME, or of all.")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--profile", "file", metavar="FILE", help="Becomes the default profile; else the stored one.")
+@click.option("--preview", is_flag=True, help="Show what would be sent; send and store nothing.")
+@with_intune
+@with_apple
+def assign(names: tuple[str, ...], file: str | None, preview: bool, **intune: Any) -> int:
+    """Assign the default profile."""
+    given = settings()
+    default = None if file is None else read_profile_file(file, **intune)
+    store = given.open_store()
+
+    def assign_one(name: str) -> tuple[Any, int]:
+        _check_ready(store, name, default)
+        with given.client_of(store, name) as client, _Line() as line:
+            assigner = Assigner(client, store, progress=line.show)
+            if preview:
+                plan = assigner.preview(default)
+                return ({"token_name": name, **plan.to_dict()} if given.json else f"{name}: {plan}"), DONE
+            report = assigner.run(default)
+        return report, DONE if _is_done(report) else FAILED
+
+    return _for_each(given, _chosen(store, names), assign_one)
+
+
+@click.command("overview", help="Show every token and its devices.")
+@with_store
+def overview_command() -> None:
+    """Show the state of every token."""
+    found = overview(settings().open_store(), now=utc_now())
+    if settings().json:
+        show_json({"tokens": found})
+        return
+    if not found:
+        tell("no token is stored: begin with pyade token new NAME --consent")
+    for one in found:
+        show(one)
+
+
+@click.command("doctor", help="Check everything that Macs need. The exit code is 1 if a problem is an error.")
+@click.option("--offline", is_flag=True, help="Ask the store alone, not Apple.")
+@click.option("--push", metavar="FILE", help="The MDM push certificate, to check it too.")
+@click.option("--passphrase-file", metavar="FILE", help="Passphrase of the key in that file.")
+@click.option("--serials", metavar="FILE", help="Serial numbers of a purchase, one a line, to look for.")
+@with_apple
+def doctor_command(offline: bool, push: str | None, passphrase_file: str | None, serials: str | None) -> int:
+    """Check everything that Macs need."""
+    given = settings()
+    report = doctor(
+        given.open_store(),
+        None if offline else given.client_for,
+        push=None if push is None else _push_certificate(push, passphrase_file),
+        expected_serials=() if serials is None else read_lines(serials),
+    )
+    if given.json:
+        show_json(report)
+    else:
+        show(report)
+    return DONE if report.is_healthy else FAILED
+
+
+def _push_certificate(path: str, passphrase_file: str | None) -> PushCertificate:
+    data = read_bytes(path, at_most=256 * 1024)
+    passphrase = passphrase_for(data, passphrase_file)
+    try:
+        return PushCertificate.load(data, None if passphrase is None else passphrase.reveal())
+    except SigningError as error:
+        raise WrongUsageError(f"{printable(path)}: {error}") from None
+
+
+def _chosen(store: Store, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the tokens to work on: the named ones, else all."""
+    damaged: list[DamagedRecordError] = []
+    known = [one.name for one in store.tokens(damaged=damaged.append)]
+    known += [one.token_name for one in damaged]
+    for name in names:
+        check_name(name, known)
+    if not known:
+        raise WrongUsageError("no token is stored: begin with pyade token new NAME --consent")
+    return tuple(dict.fromkeys(names or sorted(known)))
+
+
+def _check_ready(store: Store, name: str, default: EnrollmentProfile | None) -> None:
+    """Check that there is something to assign."""
+    if store.sync_state(name).succeeded_at is None:
+        tell(f"{name} was never synced completely: run pyade sync {name} first")
+    if default is None and store.default_profile(name) is None:
+        tell(f"{name} has no default profile: give --profile FILE")
+
+
+def _for_each(given: Settings, names: Sequence[str], work: Callable[[str], tuple[Any, int]]) -> int:
+    """Do *work* for each token, print its result, and return the exit code; an error stops no other token."""
+    results: list[Json] = []
+    codes = {DONE}
+    for name in names:
+        try:
+            result, code = work(name)
+            results.append(result)
+        except PyadeError as error:
+            tell(f"{name}: {error}")
+            result, code = error.report, code_of(error)
+            results.append({"token_name": name, **plain(error), "report": result})
+        if result is not None and not given.json:
+            show(result)
+        codes.add(code)
+    if given.json:
+        show_json({"tokens": results})
+    return min(codes - {DONE}, default=DONE)
+
+
+def _is_done(report: AssignReport) -> bool:
+    """Return True if every Mac that may be sent now was, and none is left without a profile."""
+    has_error = any(problem.severity is Severity.ERROR for problem in report.problems)
+    is_assigned = all(result == DeviceResult.SUCCESS for result in report.results.values())
+    return is_assigned and not (has_error or report.holder or report.plan.without_profile)
+
+
+@attrs.define
+class _Line:
+    """Shows progress on stderr: one line that changes on a terminal, else one line in ten seconds."""
+
+    _width: int = 0
+    _shown_at: datetime = attrs.field(factory=utc_now)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._width:
+            sys.stderr.write(f"\r{'':{self._width}}\r")
+            sys.stderr.flush()
+
+    def show(self, progress: Progress) -> None:
+        """Show how far the work is."""
+        text = str(progress)
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r{text:<{self._width}}")
+            sys.stderr.flush()
+            self._width = max(self._width, len(text))
+        elif settings().verbose or (utc_now() - self._shown_at).total_seconds() >= 10:
+            self._shown_at = utc_now()
+            tell(text)
