@@ -19,6 +19,8 @@ from pyade import errors, loading
 sys.path.insert(0, str(Path(__file__).parent))
 from packages import picture
 
+import pictures
+
 project = "pyade"
 author = "The pyade authors"
 copyright = "2026, the pyade authors"
@@ -26,14 +28,17 @@ release = _version("pyade-apple")
 version = release
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
 ]
-source_suffix = {".md": "markdown"}
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
+nb_execution_mode = "force"  # the notebook is stored without outputs
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -122,6 +127,27 @@ class Packages(SphinxDirective):
         return [nodes.raw("", picture(), format="html")]
 
 
+class Picture(SphinxDirective):
+    """``picture`` shows a picture or table of ``pictures.py``."""
+
+    required_arguments = 1
+
+    def run(self):
+        """Return the picture, which needs no other file."""
+        return [nodes.raw("", pictures.PICTURES[self.arguments[0]](), format="html")]
+
+
+class PrintedText(SphinxDirective):
+    """``printed`` shows what ``print`` shows of the same object."""
+
+    required_arguments = 1
+
+    def run(self):
+        """Return the text."""
+        shown = pictures.TEXTS[self.arguments[0]]()
+        return [nodes.literal_block(shown, shown, language="text")]
+
+
 PACKAGES = (
     *("pyade", "pyade.core", "pyade.builders.intune", "pyade.builders", "pyade.crypto", "pyade.apple"),
     *("pyade.business", "pyade.storage", "pyade.sync", "pyade.assignment", "pyade.enrollment"),
@@ -203,6 +229,8 @@ def _described(path, found):
 def setup(app):
     """Connect what shows more than autodoc does by itself."""
     app.add_directive("packages", Packages)
+    app.add_directive("picture", Picture)
+    app.add_directive("printed", PrintedText)
     app.add_directive("offered", Offered)
     app.connect("autodoc-skip-member", _show_enum_members)
     app.connect("autodoc-process-signature", _show_attrs_defaults)

@@ -6,7 +6,8 @@ from typing import Final
 from xml.etree import ElementTree as ET
 
 NAMESPACE: Final = "{http://www.w3.org/2000/svg}"
-DRAWN: Final = {"rect", "line", "path", "text"}
+FRAME: Final = {"svg", "title", "desc"}
+DRAWN: Final = {"rect", "line", "text"}
 HOSTILE: Final = '<script>alert(1)</script>"&\x1b[2J\r\n\u202egnp\u2066\ud800\0' + "x" * 500
 """A name that must not become an element, a line, or a control character of a page."""
 

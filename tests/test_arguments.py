@@ -121,7 +121,7 @@ CHECKS_ITSELF = {
 CREATED_BY_PYADE = re.compile(
     "Account|AccountDrivenEnrollmentProfile|AwaitProgress|ActivationLock.*|Activity|AppleCareCoverage|Assign(Report|mentPlan)|Attempt|"
     "BetaEnrollmentTokens?|Call|ChangeCounts|ProfileSelection|Command|Credential(s|Request)|Def.*Response|Device|DevicePage|DeviceSignature|MachineInfo|SetupAction|"
-    "DeletionReport|Device(Group|Message|Record)|HealthReport|Enrollment(Decision|Response|Request)|ErrorBody|Event.*|Fleet(Day|History)|PreviewRow|ProfilePreview|Timeline.*|Fake(Enrollment|Setup|Transport)|"
+    "DeletionReport|Device(Group|Message|Record)|HealthReport|DeviceTable|Enrollment(Decision|Response|Request)|ErrorBody|Event.*|Fleet(Day|History)|PreviewRow|ProfilePreview|Timeline.*|Fake(Enrollment|Setup|Transport)|"
     "Intune.*|LocalAccounts|ManagementService|OrgDevice|Organization|Page|Planned.*|PortalStep|Problem|Progress|RefreshReport|ReplacementDetails|"
     "RequestRecord|Resource|ProfileReview|ReviewRow|SendCall|ServedResponse|Server|ServiceUrl|SignedContent|StagedToken|SyncReport|SyncState|Token(Health|Overview|"
     "Removal|Secrets|Setup|State)|WaitingMac|Wire(Request|Response)"

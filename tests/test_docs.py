@@ -41,6 +41,7 @@ PAGES = [
     "docs/setup-assistant.md",
     "docs/sync.md",
     "docs/tokens.md",
+    "docs/pictures.md",
     "docs/events.md",
     "docs/scheduler.md",
     "docs/workers.md",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import enum
-import html
 import importlib
 import logging
 import pickle
@@ -15,18 +14,23 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cases import each
 from tests.keys import RSA_KEYS, keypair_of
+from tests.pictures import DRAWN, FRAME
 
 import pyade
 from pyade import EnrollmentProfile
 from pyade.assignment.rules import AssignmentPolicy, Rule
-from pyade.core.fleet.device import DeviceResult
+from pyade.core.fleet.device import Device, DeviceResult
+from pyade.core.fleet.events import Event, EventKind
 from pyade.core.fleet.outcomes import DeviceResults
+from pyade.core.fleet.records import SyncState
 from pyade.core.macos.versions import MacOSVersion
 from pyade.core.problems import Problem
 from pyade.core.secret import Secret
@@ -35,7 +39,8 @@ from pyade.crypto.keypair import TokenKeypair
 from pyade.errors import ProfileError, PyadeError, StoreError, TermsError
 from pyade.operations import HealthReport
 from pyade.operations.portal_steps import TokenSetup
-from pyade.text import Printed, logger, printable
+from pyade.testing import FakeEnrollment
+from pyade.text import Printed, Table, html_tables, logger, printable, short_repr
 
 FORGED = "2026-03-01 INFO all is well"
 HOSTILE = f"Zoë 株式会社\x1b[2J\x9b\r\n{FORGED}\u2028\u2029\x85\u202egnp.exe\u2066\u200f\ud800\0\x7f"
@@ -330,7 +335,62 @@ def test_notebooks_show_the_text_escaped() -> None:
     shown = report._repr_html_()
     assert "&lt;script&gt;&amp;" in shown
     assert "<script>" not in shown
-    assert re.sub("<[^>]*>", "", shown) == html.escape(str(report))
+
+
+@each("kind", [kind for kind in PRINTED if attrs.has(kind)])
+def test_notebooks_show_a_small_table_or_the_text_without_scripts_and_ids(kind: type[Printed]) -> None:
+    shown = filled(kind, HOSTILE)._repr_html_()
+    tree = ET.fromstring(shown)
+    for one in tree.iter():
+        tag = one.tag.rpartition("}")[2]
+        assert tag in {*("div", "b", "table", "thead", "tbody", "tr", "th", "td", "pre"), *DRAWN, *FRAME}
+        assert not {"id", "class", "href", "onload"} & one.attrib.keys()
+        assert not re.search("url|(?<!-)color:(?!inherit)", str(one.get("style")))
+        for text in (one.text or "", one.tail or ""):
+            check(text)
+
+
+def test_a_table_in_a_notebook_is_bounded() -> None:
+    rows = [(number, "x" * 2_000, None) for number in range(2_000)]
+    shown = html_tables([Table("Many", ("number", "text", "nothing"), rows)])
+    assert len(shown) < 60_000
+    assert shown.count("<tr ") == 51
+    assert "and 1,950 more" in shown
+    assert "and 9,950 more" in html_tables([Table("Many", (), rows[:50], total=10_000)])
+    assert html_tables([]) == ""
+
+
+SHORT = [kind for kind in CLASSES if vars(kind).get("__repr__") is short_repr]
+
+
+def test_repr_of_an_object_with_fields_is_one_short_line_without_what_is_not_set() -> None:
+    assert len(SHORT) >= 35
+    device = Device(serial_number="C02XL0GSJGH5", model="Mac")
+    assert repr(device) == "Device(serial_number='C02XL0GSJGH5', model='Mac')"
+    event = Event(id="1-1.0", kind=EventKind.ADDED, token_name="hq", at=datetime(2026, 3, 1, tzinfo=UTC))
+    assert repr(event).startswith("Event(id='1-1.0', kind=<EventKind.ADDED: 'added'>, token_name='hq', at=")
+    assert "serial_number" not in repr(event)
+    assert repr(SyncState()) == "SyncState()"
+    for text in ("x", "long\n" * 1_000, "\u202e" * 80):
+        long = Event(
+            id=text, kind=EventKind(text), token_name=text, at=event.at, details={text: [text] * 1_000}
+        )
+        assert len(repr(long)) < 300
+        assert repr(long).isprintable()
+
+
+def test_repr_of_an_object_with_secrets_shows_none() -> None:
+    enrollment = FakeEnrollment(
+        profile={"Challenge": "SECRET"},
+        signer=None,
+        topic="com.apple.mgmt.External.1",
+        server_url="https://mdm.contoso.example/mdm",
+        check_in_url="https://mdm.contoso.example/checkin",
+        identity="scep",
+        credential="SECRET",
+    )
+    assert "identity='scep'" in repr(enrollment)
+    assert "SECRET" not in repr(enrollment)
 
 
 @pytest.mark.parametrize("kind", REPORTS, ids=lambda kind: kind.__name__)

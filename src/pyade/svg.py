@@ -76,10 +76,6 @@ class Drawing:
             f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" stroke="{stroke}"{_more(more)}/>'
         )
 
-    def path(self, points: str, *, fill: str = "none", more: str = "") -> None:
-        """Add a path of *points*, as SVG writes them."""
-        self._parts.append(f'<path d="{points}" fill="{fill}"{_more(more)}/>')
-
     def text(
         self, x: float, y: float, text: str, *, size: float = 11, fill: str = PAGE, more: str = ""
     ) -> None:
@@ -89,7 +85,7 @@ class Drawing:
             f'<text x="{x:g}" y="{y:g}" font-size="{size:g}" fill="{fill}"{_more(more)}>{shown}</text>'
         )
 
-    def paragraph(self, y: float, text: str, *, x: float = 6, size: float = 10.5, indent: float = 0) -> float:
+    def paragraph(self, y: float, text: str, *, x: float = 6, size: float = 11.5, indent: float = 0) -> float:
         """Add a text that is wrapped at the right edge; return the base line of the next one.
 
         Args:
@@ -99,7 +95,8 @@ class Drawing:
             size: The size of its letters.
             indent: How much further right the other lines begin.
         """
-        room = int((self.width - x - indent - 6) / (size * _EM * 0.94))
+        em = max(_EM, width_of(text, 1) / max(len(text), 1)) * 0.94  # a little less than the mean fits
+        room = int((self.width - x - indent - 6) / (size * em))
         for number, line in enumerate(wrap(text, room)):
             self.text(x + (indent if number else 0), y, line, size=size)
             y += size + 3.5

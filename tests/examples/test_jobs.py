@@ -95,6 +95,7 @@ def test_twenty_tokens_are_synced_at_once() -> None:
     assert (job.returncode, job.stdout.count("full sync"), job.stdout.count("caught up")) == (0, 20, 20)
 
 
+@pytest.mark.slow
 def test_the_event_handler_passes_its_test() -> None:
     job = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "event_handler.py")
     assert (job.returncode, "1 passed" in job.stdout) == (0, True), job.stdout
@@ -106,6 +107,7 @@ def test_the_own_store_passes_the_suite_for_stores() -> None:
     assert (job.returncode, bool(re.search(r"\d\d\d passed", job.stdout))) == (0, True), job.stdout
 
 
+@pytest.mark.slow
 def test_a_user_signs_in_and_the_mac_enrolls_with_fastapi(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("fastapi")
     monkeypatch.syspath_prepend(str(JOBS))

@@ -31,7 +31,7 @@ from pyade.core.fleet.outcomes import DeviceResults
 from pyade.core.secret import Secret
 from pyade.core.token import Token
 from pyade.core.values import MAX_RECORD, OpenStrEnum, check_storable, parse_date, parse_time
-from pyade.text import logger
+from pyade.text import logger, short_repr
 
 _log = logger(__name__)
 
@@ -94,6 +94,8 @@ class Account:
 
     Source: Apple, device assignment, ``AccountDetail``.
     """
+
+    __repr__ = short_repr
 
     server_name: str | None = None
     server_uuid: str | None = None
@@ -161,6 +163,8 @@ class DevicePage:
     Source: Apple, device assignment, ``FetchDeviceResponse``.
     """
 
+    __repr__ = short_repr
+
     devices: tuple[Device, ...]
     cursor: str
     more_to_follow: bool
@@ -223,6 +227,8 @@ class ActivationLockResponse:
         serial_number: The device.
         result: What Apple did.
     """
+
+    __repr__ = short_repr
 
     serial_number: str
     result: ActivationLockResult

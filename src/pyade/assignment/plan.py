@@ -30,10 +30,10 @@ from pyade.core.fleet.groups import DeviceGroup
 from pyade.core.fleet.lease import Lease
 from pyade.core.fleet.outcomes import Attempt
 from pyade.core.fleet.records import DeviceRecord, SyncState
-from pyade.core.problems import Problem, Severity
+from pyade.core.problems import Problem, Severity, problem_tables
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.storage.protocol import Store
-from pyade.text import Printed, format_utc, pluralize
+from pyade.text import Printed, Table, abbreviate, format_utc, pluralize, short_repr
 
 _BATCH_SIZE = 1_000
 _SELECTION: Final = "profile=selection.profile.name selection.profile_uuid selection.chosen_by"
@@ -48,6 +48,8 @@ class PlannedGroup(Exportable, Printed):
         reason: Why that needs a request.
         serials: Their serial numbers.
     """
+
+    __repr__ = short_repr
 
     selection: ProfileSelection
     reason: Reason
@@ -70,6 +72,8 @@ class PlannedDevice(Exportable):
         selection: The profile that it should have, and who selected it.
         reason: Why that needs a request.
     """
+
+    __repr__ = short_repr
 
     serial_number: str
     selection: ProfileSelection
@@ -187,6 +191,24 @@ class AssignmentPlan(Exportable, Printed):
         if self.next_due_at is not None:
             lines.append(f"  next: from {format_utc(self.next_due_at)}")
         return lines
+
+    def _tables(self) -> Iterator[Table]:
+        title = f"{pluralize(self.total, 'device')}, {self.due:,} to send"
+        heads = ("devices", "profile", "selected by", "because they", "serial numbers")
+        groups = [
+            (
+                f"{len(group.serials):,}",
+                "none: it is removed" if group.selection.profile is None else group.selection.profile.name,
+                group.selection.chosen_by,
+                group.reason.value,
+                abbreviate(group.serials),
+            )
+            for group in self.groups
+        ]
+        yield Table(title, heads if groups else (), groups)
+        if kept := [(f"{count:,}", text) for count, text in self._kept_counts() if count]:
+            yield Table("Left as they are", (), kept)
+        yield from problem_tables(self.warnings)
 
 
 class Planner:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import ClassVar
 
@@ -12,9 +12,9 @@ import attrs
 from pyade.assignment.plan import AssignmentPlan
 from pyade.core.exports import Exportable
 from pyade.core.fleet.device import DeviceResult
-from pyade.core.problems import Problem
+from pyade.core.problems import Problem, problem_tables
 from pyade.errors import PyadeError
-from pyade.text import Printed, format_utc, pluralize
+from pyade.text import Printed, Table, format_utc, pluralize
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -101,3 +101,14 @@ class AssignReport(Exportable, Printed):
         if self.next_due_at is not None:
             lines.append(f"  next: from {format_utc(self.next_due_at)}")
         return lines
+
+    def _tables(self) -> Iterator[Table]:
+        summary, *_ = str(self).partition("\n")
+        counts = Counter(self.results.values())
+        results = [(f"{count:,}", result.value) for result, count in counts.most_common()]
+        yield Table(summary, ("devices", "Apple's result") if results else (), results)
+        if not self.holder:
+            yield from self.plan._tables()  # noqa: SLF001 - of the same package
+        yield from problem_tables(self.problems)
+        if rest := [("Note", note) for note in self.notes]:
+            yield Table("", (), rest)

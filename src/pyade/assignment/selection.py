@@ -24,6 +24,7 @@ from pyade.core.fleet.device import DeviceResult
 from pyade.core.fleet.groups import DeviceGroup
 from pyade.core.fleet.records import DeviceRecord
 from pyade.core.profile.profile import DefinedProfile, EnrollmentProfile
+from pyade.text import short_repr
 
 UNDEFINED = "(not defined at Apple yet)"
 """Stands for a ``profile_uuid`` until Apple has given one, with the digest after it; not an id of Apple's."""
@@ -41,6 +42,8 @@ class ProfileSelection:
         profile: The profile; None if the device should have none.
         chosen_by: Who selected it: an administrator by hand, a rule with its label, or the token's default.
     """
+
+    __repr__ = short_repr
 
     profile_uuid: str
     profile: EnrollmentProfile | None

@@ -20,6 +20,7 @@ import msgspec
 from pyade.core.fleet.outcomes import ActivityStatus, ActivitySubStatus
 from pyade.core.secret import Secret, secret_or_none
 from pyade.core.values import OpenStrEnum, check_id, check_storable, parse_time
+from pyade.text import short_repr
 
 R = TypeVar("R", bound="Resource")
 
@@ -113,6 +114,8 @@ class OrgDevice(Resource):
         releaser_id: Id of the account that released it (observed).
     """
 
+    __repr__ = short_repr
+
     serial_number: str = ""
     added_to_org_date_time: datetime | None = None
     released_from_org_date_time: datetime | None = None
@@ -159,6 +162,8 @@ class ManagementService(Resource):
         updated_date_time: UTC.
     """
 
+    __repr__ = short_repr
+
     server_name: str | None = None
     server_type: ServiceType | None = None
     status: ServiceStatus | None = None
@@ -182,6 +187,8 @@ class Activity(Resource):
         completed_date_time: UTC; None while it is in progress.
         download_url: Secret. Address of the log: valid for a short time, without other credentials.
     """
+
+    __repr__ = short_repr
 
     status: ActivityStatus | None = None
     sub_status: ActivitySubStatus | None = None
@@ -210,6 +217,8 @@ class AppleCareCoverage(Resource):
         contract_cancel_date_time: UTC.
         agreement_number: Of the plan.
     """
+
+    __repr__ = short_repr
 
     status: str | None = None
     payment_type: str | None = None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import attrs
 
 from pyade.core.exports import Exportable
-from pyade.text import Printed
+from pyade.text import Printed, Table
 
 _LONGEST: Final = 80
 
@@ -53,6 +54,13 @@ def error(setting: str, value: object, allowed: str, fix: str) -> Problem:
 def warning(setting: str, value: object, allowed: str, fix: str) -> Problem:
     """Return a problem that does not prevent use; *value* is shortened, and bytes are not shown."""
     return Problem(str(setting), _shorten(value), allowed, fix, Severity.WARNING)
+
+
+def problem_tables(problems: Iterable[Problem]) -> Iterator[Table]:
+    """Yield a table of *problems* for a notebook; nothing if there are none."""
+    heads = ("severity", "setting", "value", "what", "what to do")
+    if rows := [(one.severity.value, one.setting, one.value, one.allowed, one.fix) for one in problems]:
+        yield Table("Problems", heads, rows)
 
 
 def _shorten(value: object) -> str:

@@ -20,7 +20,7 @@ from pyade.core.arguments import check_arguments
 from pyade.core.secret import Secret, as_secret, masked
 from pyade.errors import TokenError
 from pyade.loading import lazy_modules
-from pyade.text import Printed
+from pyade.text import Printed, short_repr
 
 if TYPE_CHECKING:
     from pyade.core import problems, values
@@ -122,6 +122,8 @@ class Token(Printed):
         org_type: Apple's type of the organization, such as ``edu``; None until ``/account`` was read.
         admin_id: The Apple ID that downloaded the token; None until ``/account`` was read.
     """
+
+    __repr__ = short_repr
 
     name: str = attrs.field(validator=fields.text)
     consumer_key: str = attrs.field(validator=fields.text)

@@ -24,6 +24,7 @@ from pyade.core.secret import Secret
 from pyade.enrollment.machine_info import MachineInfo
 from pyade.errors import PolicyError
 from pyade.hooks import Hook
+from pyade.text import short_repr
 
 LIFETIME: Final = timedelta(hours=1)
 """How long the credential of a Mac that enrolls can be redeemed, by default."""
@@ -42,6 +43,8 @@ class CredentialRequest:
         user: The user who signed in; None without user affinity.
         is_renewal: True if an enrolled Mac gets a new copy of its profile, False if a Mac enrolls.
     """
+
+    __repr__ = short_repr
 
     kind: IdentityKind
     machine: MachineInfo

@@ -11,7 +11,7 @@ import attrs
 
 from pyade.core.fleet.events import EventBatch, EventGroup, EventKind
 from pyade.core.problems import Problem
-from pyade.text import Printed
+from pyade.text import Printed, short_repr
 
 PROFILE_TYPE: Final = "application/x-apple-aspen-config"
 """The media type of an enrollment profile; the Mac closes a web view that receives it."""
@@ -62,6 +62,8 @@ class EnrollmentDecision(Printed):
 
     Source: specification, "Distribute devices".
     """
+
+    __repr__ = short_repr
 
     at: datetime
     outcome: EnrollmentOutcome

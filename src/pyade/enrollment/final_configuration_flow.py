@@ -60,7 +60,7 @@ from pyade.errors import ArgumentError, PolicyError, ProfileError, StoreError, U
 from pyade.flow import CallHook, Flow, NewId, Now, ask
 from pyade.hooks import Hook
 from pyade.storage.protocol import EnrollmentStore
-from pyade.text import logger
+from pyade.text import logger, short_repr
 
 T = TypeVar("T")
 AdministratorHook: TypeAlias = Hook[AdministratorAccount | None] | None
@@ -96,6 +96,8 @@ class WaitingMac:
         progress: What it waits for, with problems.
         action: What can be sent now. If there is a command, a push makes the Mac ask for it.
     """
+
+    __repr__ = short_repr
 
     enrollment: Enrollment
     progress: AwaitProgress

@@ -40,7 +40,7 @@ from pyade.core.fleet.enrollment import Enrollment
 from pyade.core.problems import Problem, Severity, warning
 from pyade.core.values import OpenStrEnum
 from pyade.errors import PolicyError, StoreError, StoreVersionError
-from pyade.text import is_unicode
+from pyade.text import is_unicode, short_repr
 
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 """A time with a time zone, which is also required when it is read from JSON."""
@@ -131,6 +131,8 @@ class AwaitProgress:
         outstanding: Names of the remaining work and commands, in order.
         problems: What an administrator should check, each with the next step.
     """
+
+    __repr__ = short_repr
 
     phase: AwaitPhase
     awaiting_since: datetime | None

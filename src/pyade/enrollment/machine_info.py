@@ -30,6 +30,7 @@ from pyade.core.plist import read_plist
 from pyade.core.problems import Problem, warning
 from pyade.enrollment.device_trust import DeviceSignature, DeviceTrust
 from pyade.errors import VersionError
+from pyade.text import short_repr
 
 HEADER: Final = "x-apple-aspen-deviceinfo"
 """The header of the first request of a web view."""
@@ -60,6 +61,8 @@ class MachineInfo:
         extra: Keys that pyade does not know or use, with their unchanged values.
         signature: What the verified signature showed; None after ``from_plist``, which verifies none.
     """
+
+    __repr__ = short_repr
 
     udid: str
     serial_number: str

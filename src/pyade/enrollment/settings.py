@@ -23,6 +23,7 @@ from pyade.enrollment.machine_info import MachineInfo
 from pyade.enrollment.tally import RefusalTally
 from pyade.errors import PolicyError
 from pyade.hooks import Hook, check_hook
+from pyade.text import short_repr
 
 
 @attrs.frozen(kw_only=True)
@@ -35,6 +36,8 @@ class EnrollmentRequest:
         profile: The profile that it would get.
         user: The user who signed in; None without user affinity.
     """
+
+    __repr__ = short_repr
 
     machine: MachineInfo
     record: DeviceRecord

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from pyade.loading import lazy_names
 
 if TYPE_CHECKING:
+    from pyade.operations.device_tables import DeviceTable, device_table
     from pyade.operations.due_queue import Stage, TokenState
     from pyade.operations.fleet_states import FleetDay, FleetHistory, fleet_history
     from pyade.operations.health import HealthReport, doctor, doctor_async
@@ -19,6 +20,7 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "pyade.operations.device_tables": "DeviceTable device_table",
             "pyade.operations.due_queue": "Stage TokenState",
             "pyade.operations.fleet_states": "FleetDay FleetHistory fleet_history",
             "pyade.operations.health": "HealthReport doctor doctor_async",
@@ -37,6 +39,7 @@ __all__ = [
     "AsyncRunsAssignments",
     "AsyncScheduler",
     "AsyncTokenService",
+    "DeviceTable",
     "FleetDay",
     "FleetHistory",
     "HealthReport",
@@ -54,6 +57,7 @@ __all__ = [
     "TokenSetup",
     "TokenState",
     "assign_token",
+    "device_table",
     "doctor",
     "doctor_async",
     "due_tokens",

@@ -141,8 +141,8 @@ class FleetHistory(Printed):
 
     def svg(self) -> str:
         """Return one bar a day as a picture, which follows the colours of the page."""
-        drawing = svg.Drawing(460)
-        drawing.text(6, 16, svg.fit(self._title, 446, 12), size=12, more='font-weight="bold"')
+        drawing = svg.Drawing(430)
+        drawing.text(6, 16, svg.fit(self._title, 416, 12), size=12, more='font-weight="bold"')
         y = 36.0
         for state in self.states:
             letter, fill, meaning = _STATES[state]
@@ -291,7 +291,7 @@ def _state_of(group: DeviceGroup) -> str:
     return str(group.profile_status) if known else "other"
 
 
-_LEFT, _WIDE, _HIGH = 46, 408, 170
+_LEFT, _WIDE, _HIGH = 46, 378, 170
 
 
 def _letter(drawing: svg.Drawing, x: float, y: float, letter: str, fill: str) -> None:

@@ -34,7 +34,7 @@ from pyade.core.fleet.enrollment import Enrollment
 from pyade.core.fleet.groups import DeviceGroup
 from pyade.core.fleet.records import SyncState, owner_of
 from pyade.core.fleet.suspension import suspended_reason
-from pyade.core.problems import Problem, Severity, warning
+from pyade.core.problems import Problem, Severity, problem_tables, warning
 from pyade.core.profile.accounts import names_device, written
 from pyade.core.profile.affinity import AffinityKind
 from pyade.core.profile.profile import EnrollmentProfile
@@ -52,7 +52,7 @@ from pyade.sync.damage import Fleet, damage_of, read_fleet, readable_records, un
 from pyade.sync.report import implausible_date_problem
 from pyade.sync.runners import in_store
 from pyade.sync.token_account import account_problem, changed_account
-from pyade.text import MAX_LISTED, Printed, abbreviate, format_utc, pluralize
+from pyade.text import MAX_LISTED, Printed, Table, abbreviate, format_utc, pluralize
 
 _ProblemKind: TypeAlias = tuple[str, str, Severity]
 
@@ -91,6 +91,9 @@ class HealthReport(Exportable, Printed):
         lines = [f"{problem.severity.value:<8} {problem}" for problem in self.problems]
         summary = f"Checked at {format_utc(self.checked_at)}: {pluralize(len(lines), 'problem')}"
         return [summary, *lines]
+
+    def _tables(self) -> Iterator[Table]:
+        yield from problem_tables(self.problems) if self.problems else (Table(str(self), (), ()),)
 
 
 def _distinct_serials(serials: Iterable[str]) -> tuple[str, ...]:

@@ -267,7 +267,7 @@ def _of_state(token: Token, state: SyncState, policy: SyncPolicy, now: datetime)
         yield TimelineEntry(at=token.access_token_expiry, what="token expires", text=text)
 
 
-_LEFT, _WIDE, _LANE = 96, 352, 27
+_LEFT, _WIDE, _LANE = 96, 322, 27
 _AHEAD: Final = timedelta(days=9)
 """How much of the future the picture has: a full list is allowed once in 7 days."""
 
@@ -293,7 +293,7 @@ class _Axis:
     """Where a time is in the picture."""
 
     def __init__(self, one: Timeline) -> None:
-        self.start = datetime.fromisoformat(f"{one.days[0].day}T00:00:00+00:00")
+        self.start = Days.until(one.seen_at, len(one.days), function="timeline").start
         self.end = max(one.seen_at, self.start) + max(_AHEAD, timedelta(days=len(one.days) / 4))
         self._scale = _WIDE / (self.end - self.start).total_seconds()
 
@@ -303,8 +303,8 @@ class _Axis:
 
 
 def _draw(one: Timeline, title: str, notes: list[str]) -> str:
-    drawing, axis = svg.Drawing(460), _Axis(one)
-    drawing.text(6, 16, svg.fit(title, 446, 12), size=12, more='font-weight="bold"')
+    drawing, axis = svg.Drawing(430), _Axis(one)
+    drawing.text(6, 16, svg.fit(title, 416, 12), size=12, more='font-weight="bold"')
     top, y = 26.0, 30.0
     for label, of_lane, fill in (
         ("Devices changed", _CHANGES, svg.BLUE),
@@ -379,10 +379,11 @@ def _marks(
     """Draw the marks of a lane, one beside the other where their times are too near."""
     free, line = _LEFT - 8.0, axis.x(now)
     for letter, one in marks:
-        x = min(axis.x(one.at), line - 9) if one.at < now else max(axis.x(one.at), line + 9)
+        is_next = letter == "N" or one.at > now
+        x = max(axis.x(one.at), line + 9) if is_next else min(axis.x(one.at), line - 9)
         x = min(max(x, free + 8), _LEFT + _WIDE)
         free = x + 7
-        fill = svg.VERMILION if letter == "!" else svg.BLUE if one.at < now else "none"
+        fill = "none" if is_next else svg.VERMILION if letter == "!" else svg.BLUE
         edge = f'rx="6.5" stroke="{svg.PAGE if fill == "none" else fill}"'
         drawing.rect(x - 6.5, y + 6, 13, 13, fill=fill, more=edge)
         colour = svg.PAGE if fill == "none" else svg.ON_FILL.get(fill, "#000")

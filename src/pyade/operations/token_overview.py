@@ -13,7 +13,7 @@ Source: specification, "Sync managed devices" and "Renew enrollment program toke
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from html import escape
 from typing import ClassVar, Final
@@ -34,7 +34,7 @@ from pyade.errors import DamagedRecordError
 from pyade.flow import clock_of
 from pyade.storage.protocol import Store
 from pyade.sync.damage import damage_of, read_fleet
-from pyade.text import Printed, format_utc, pluralize, printable
+from pyade.text import Printed, Table, format_utc, html_tables, pluralize, printable
 
 
 @check_arguments
@@ -193,6 +193,31 @@ class TokenOverview(Exportable, Printed):
         width = max(len(label) for label, _ in self.rows())
         return [self.name, *(f"  {label:<{width}}  {text}" for label, text in self.rows())]
 
+    def _tables(self) -> Iterator[Table]:
+        yield Table(self.name, (), self.rows())
+
+
+class _Overviews(tuple[TokenOverview, ...]):
+    """The overviews of all tokens, which a notebook shows as one table."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        heads = ("token", "organization", "token is", "last sync", "devices", "at risk", "to do")
+        rows = [
+            (
+                one.name,
+                one.organization,
+                one.health.status.value,
+                "never" if one.last_sync_at is None else format_utc(one.last_sync_at),
+                f"{one.total:,}",
+                f"{one.at_risk:,}",
+                one.damaged or one.suspended or one.account_problem or one.health.next_step or one.last_error,
+            )
+            for one in self
+        ]
+        return html_tables([Table(pluralize(len(rows), "token"), heads, rows)])
+
 
 @check_arguments
 def overview(
@@ -225,7 +250,7 @@ def overview(
             found.setdefault(token.name, _overview_of(store, token, state, now, policy))
         except DamagedRecordError as error:
             found[token.name] = _damaged_overview(token.name, str(error), now)  # rule 3
-    return tuple(found[name] for name in sorted(found))
+    return _Overviews(found[name] for name in sorted(found))
 
 
 def _overview_of(

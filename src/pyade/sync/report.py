@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import ClassVar
 
@@ -12,8 +12,8 @@ import attrs
 from pyade.core.exports import Exportable
 from pyade.core.fleet.records import EXPORTED_CHANGES, ChangeCounts
 from pyade.core.fleet.sync_policy import SyncAction
-from pyade.core.problems import Problem, Severity
-from pyade.text import MAX_LISTED, Printed, abbreviate, format_utc, pluralize
+from pyade.core.problems import Problem, Severity, problem_tables
+from pyade.text import MAX_LISTED, Printed, Table, abbreviate, format_utc, pluralize
 
 
 class SyncOutcome(enum.StrEnum):
@@ -129,6 +129,25 @@ class SyncReport(Exportable, Printed):
         allowed, automatic = format_utc(self.next_allowed_at), format_utc(self.next_automatic_at)
         lines.append(f"  next: on request from {allowed}, automatically from {automatic}")
         return lines
+
+    def _tables(self) -> Iterator[Table]:
+        sent = self.action.sends_requests
+        rows: list[tuple[str, object]] = [
+            ("Action", self.action.label if sent else "not synced"),
+            ("Reason", self.reason),
+            ("Outcome", self.outcome.value),
+        ]
+        if sent:
+            rows += [("Pages", f"{self.pages:,}"), ("Records", f"{self.devices:,}")]
+            changed = {name: count for name, count in attrs.asdict(self.changes).items() if count}
+            rows += [(name.capitalize(), f"{count:,}") for name, count in changed.items()]
+        rows += [
+            ("Next on request", f"from {format_utc(self.next_allowed_at)}"),
+            ("Next automatic run", f"from {format_utc(self.next_automatic_at)}"),
+            *(("Note", note) for note in self.notes),
+        ]
+        yield Table(self.token_name, (), rows)
+        yield from problem_tables(self.problems)
 
 
 def implausible_date_problem(dates: Mapping[str, datetime]) -> Problem:

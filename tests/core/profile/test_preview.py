@@ -109,7 +109,7 @@ def test_text_and_picture_show_every_effect_in_its_place(profile: Any) -> None:
     heads = lines[2].split()[1:]
     assert heads == COLUMNS
     root = read_svg(preview.svg())
-    marks = [one for one in texts(root) if one.text in WORDS and place(one)[0] > 212]
+    marks = [one for one in texts(root) if one.text in WORDS and place(one)[0] > 226]
     y_of = {place(one)[1] for one in marks}
     assert len(y_of) == len(preview.rows)
     for y, row in zip(sorted(y_of), preview.rows, strict=True):
@@ -171,7 +171,7 @@ def test_a_hostile_name_or_key_stays_text(name: str) -> None:
 
 def test_the_picture_of_one_version_has_words_in_its_cells() -> None:
     preview = make(skip={SkipKeys.SIRI}).preview("14.1")
-    words = [one.text for one in texts(read_svg(preview.svg())) if place(one)[0] > 212]
+    words = [one.text for one in texts(read_svg(preview.svg())) if place(one)[0] > 226]
     assert words.count("hidden") == 1
     assert words.count("shown") == sum(row.effects == (Effect.SHOWN,) for row in preview.rows)
 

@@ -22,6 +22,7 @@ from pyade.core.fleet.enrollment import Enrollment
 from pyade.core.fleet.records import DeviceRecord
 from pyade.core.problems import Problem, warning
 from pyade.core.values import OpenStrEnum
+from pyade.text import short_repr
 
 
 class IntunePlatform(OpenStrEnum):
@@ -85,6 +86,8 @@ class IntuneDevice:
         extra: Members that pyade does not know, as they were read.
         problems: Values that Intune's JSON cannot contain; not compared.
     """
+
+    __repr__ = short_repr
 
     serial_number: str
     id: str = ""

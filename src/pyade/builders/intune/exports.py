@@ -61,6 +61,7 @@ from pyade.core.problems import Problem, warning
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.core.secret import masked
 from pyade.errors import IntuneError
+from pyade.text import short_repr
 
 
 @attrs.frozen(kw_only=True)
@@ -75,6 +76,8 @@ class IntuneTenant:
         problems: The problems of the export as a whole, an error for each object that could not be read, and
             the problems of its tokens and profiles.
     """
+
+    __repr__ = short_repr
 
     tokens: tuple[IntuneToken, ...] = ()
     profiles: tuple[IntuneProfile, ...] = ()

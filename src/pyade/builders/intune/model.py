@@ -18,6 +18,7 @@ from pyade.core.problems import Problem
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.core.secret import Secret, secret_or_none
 from pyade.errors import IntuneError
+from pyade.text import short_repr
 
 
 @check_arguments
@@ -67,6 +68,8 @@ class IntuneExport:
         body: JSON types, in a fixed order.
         problems: Warnings for values that Intune's JSON cannot contain, or that were changed.
     """
+
+    __repr__ = short_repr
 
     body: dict[str, Any]
     problems: tuple[Problem, ...] = ()
@@ -147,6 +150,8 @@ class IntuneProfile:
     Raises:
         IntuneError: ``extra`` has a member that has a setting.
     """
+
+    __repr__ = short_repr
 
     profile: EnrollmentProfile
     id: str = ""

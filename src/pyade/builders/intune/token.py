@@ -30,6 +30,7 @@ from pyade.core.problems import Problem, warning
 from pyade.core.token import Portal, Token, TokenStatus, status_at
 from pyade.core.values import OpenStrEnum
 from pyade.errors import TermsError
+from pyade.text import short_repr
 
 MAC_DEFAULT: Final = "defaultMacOsEnrollmentProfile"
 
@@ -71,6 +72,8 @@ class IntuneToken:
         extra: Members that pyade does not use or does not know, as they were read.
         problems: Warnings, and values that Intune's JSON cannot contain; not compared.
     """
+
+    __repr__ = short_repr
 
     name: str
     id: str = ""

@@ -28,6 +28,7 @@ from pyade.core.values import (
     format_time,
     in_utc,
 )
+from pyade.text import short_repr
 
 
 class ProfileStatus(OpenStrEnum):
@@ -126,6 +127,8 @@ class Device(
         released_by_replacement: Protocol version 10 and later, only with ``deleted``.
         extra: Keys that pyade does not know, or whose value it could not read, unchanged.
     """
+
+    __repr__ = short_repr
 
     serial_number: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SERIAL)]
     model: str | None = None

@@ -19,6 +19,7 @@ from pyade.core.problems import Problem
 from pyade.core.profile.accounts import User
 from pyade.core.secret import Secret
 from pyade.errors import StoreConflictError
+from pyade.text import short_repr
 
 
 class OneTimeKind(enum.StrEnum):
@@ -132,6 +133,8 @@ class Installed:
         user: Who signed in; None without user affinity.
     """
 
+    __repr__ = short_repr
+
     identity: IdentityKind
     product: str
     udid: str
@@ -168,6 +171,8 @@ class Enrollment:
             know; replaced with the next profile, also by a renewal.
         revision: Counts the writes; a write with an older revision is refused.
     """
+
+    __repr__ = short_repr
 
     serial_number: str
     token_name: str

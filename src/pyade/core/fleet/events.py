@@ -28,6 +28,7 @@ from pyade.core.fleet.outcomes import Attempt
 from pyade.core.fleet.records import Change, DeviceRecord
 from pyade.core.values import OpenStrEnum
 from pyade.errors import StoreError
+from pyade.text import short_repr
 
 
 class EventKind(OpenStrEnum):
@@ -106,6 +107,8 @@ class Event(Exportable):
         details: More about it, plain JSON values; times are ISO 8601 texts.
     """
 
+    __repr__ = short_repr
+
     id: str
     kind: EventKind
     token_name: str
@@ -138,6 +141,8 @@ class EventBatch:
         at: When, UTC.
         groups: What happened, in order.
     """
+
+    __repr__ = short_repr
 
     token_name: str
     at: datetime

@@ -32,6 +32,7 @@ from pyade.core.profile.plan_rows import (
     renewal,
 )
 from pyade.errors import PolicyError
+from pyade.text import short_repr
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +44,8 @@ class ExistingMac:
         migration_deadline: The deadline to move it to this server, UTC; None if none was set.
         notes: What else to know, in sentences.
     """
+
+    __repr__ = short_repr
 
     problems: tuple[Problem, ...]
     migration_deadline: datetime | None

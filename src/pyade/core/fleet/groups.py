@@ -17,6 +17,7 @@ from pyade.core.fleet.assignment import NO_PROFILE, Reason, Risk, profile_of, ri
 from pyade.core.fleet.device import Device, DeviceResult, ProfileStatus
 from pyade.core.fleet.outcomes import Attempt
 from pyade.core.fleet.records import DeviceRecord
+from pyade.text import short_repr
 
 
 @attrs.frozen(kw_only=True)
@@ -41,6 +42,8 @@ class DeviceGroup:
         has_implausible_date: The date of their newest operation cannot be right.
         migration_deadline: Until when they must have moved to this server, UTC.
     """
+
+    __repr__ = short_repr
 
     model: str | None = None
     device_family: str | None = None

@@ -19,7 +19,7 @@ import attrs
 
 from pyade.core.fleet.device import Device, DeviceResult
 from pyade.core.values import OpenStrEnum, format_time
-from pyade.text import printable
+from pyade.text import printable, short_repr
 
 
 @attrs.frozen(kw_only=True)
@@ -36,6 +36,8 @@ class Attempt:
         is_unread: True if Apple reported success, or that the device is not accessible, and its details could
             not be read afterwards, or said nothing about a profile.
     """
+
+    __repr__ = short_repr
 
     profile_uuid: str
     result: DeviceResult
@@ -304,6 +306,8 @@ class ActivityOutcome:
         request: What was requested.
         devices: Serial number to outcome, in the order of the request.
     """
+
+    __repr__ = short_repr
 
     request: ActivityRequest
     devices: Mapping[str, DeviceOutcome] = attrs.field(hash=False)

@@ -20,6 +20,7 @@ from pyade.core.exports import Exportable, field_names
 from pyade.core.fleet.device import OF_RESPONSE, Device
 from pyade.core.fleet.outcomes import AssignmentFailure, Attempt
 from pyade.errors import StoreConflictError, StoreError
+from pyade.text import short_repr
 
 PURGE_AFTER = timedelta(days=30)
 """How long a released device is kept."""
@@ -56,6 +57,8 @@ class DeviceRecord(Exportable):
         deleted_at: When it was deleted here although Apple still listed it, UTC; hidden since then.
         op_date_sent: The date of that operation as Apple sent it, if it cannot be right; else None.
     """
+
+    __repr__ = short_repr
 
     token_name: str
     device: Device
@@ -178,6 +181,8 @@ class SyncState:
             profiles that no record shows.
         assignment_errors: The newest error by ``profile_uuid``, until the profile is assigned or not wanted.
     """
+
+    __repr__ = short_repr
 
     revision: int = 0
     phase: SyncPhase = SyncPhase.FETCH

@@ -38,6 +38,7 @@ from pyade.core.arguments import check_arguments
 from pyade.core.durations import CLOCK_TOLERANCE, check_positive
 from pyade.errors import AppleError, PolicyError
 from pyade.loading import lazy_modules
+from pyade.text import short_repr
 
 if TYPE_CHECKING:
     from pyade.core.fleet import records
@@ -143,6 +144,8 @@ class SyncPolicy:
     pyade's own bounds, for a server that repeats its cursor, one that forgets it, and one whose list was
     short.
     """
+
+    __repr__ = short_repr
 
     full_interval: timedelta = attrs.field(default=timedelta(days=7), validator=check_positive)
     automatic_interval: timedelta = attrs.field(default=timedelta(hours=24), validator=check_positive)

@@ -28,7 +28,7 @@ from pyade.core.macos.models import ChipClass
 from pyade.core.macos.versions import MacOSVersion
 from pyade.core.problems import Problem, warning
 from pyade.errors import PolicyError, VersionError
-from pyade.text import Printed
+from pyade.text import Printed, short_repr
 
 # Rule 1
 ACME_FROM: Final = MacOSVersion.of("13.1")
@@ -66,6 +66,8 @@ class IdentityChoice(Printed):
         problems: What an administrator should check: a model that pyade does not know, an unreadable version.
     """
 
+    __repr__ = short_repr
+
     kind: IdentityKind
     key_type: KeyType = KeyType.RSA
     key_size: int = 2048
@@ -91,6 +93,8 @@ class IdentityRefusal(Printed):
         reason: Why, in words.
         problems: As for ``IdentityChoice``.
     """
+
+    __repr__ = short_repr
 
     reason: str
     problems: tuple[Problem, ...] = ()

@@ -303,8 +303,8 @@ class SkipKeys(enum.StrEnum):
         "Welcome",
         label="Get Started",
         introduced="15.0",
-        when_visible="the user is greeted at the start of the setup",
-        when_hidden="the setup starts without a greeting",
+        when_visible="the user is greeted",
+        when_hidden="the user is not greeted",
     )
     OS_SHOWCASE = _Pane(
         "OSShowcase",

@@ -33,7 +33,7 @@ from pyade.core.problems import Problem, Severity
 from pyade.core.secret import Secret
 from pyade.core.values import parse_date
 from pyade.errors import PolicyError, VersionError
-from pyade.text import Printed
+from pyade.text import Printed, short_repr
 
 
 @attrs.frozen(kw_only=True)
@@ -65,6 +65,8 @@ class UpdateCatalogue:
         updates: Every release that could be read.
         problems: One for each entry that could not be read, and was ignored.
     """
+
+    __repr__ = short_repr
 
     updates: tuple[Update, ...]
     problems: tuple[Problem, ...] = ()

@@ -10,10 +10,10 @@ import attrs
 
 from pyade.core.exports import Exportable
 from pyade.core.macos.setup_screens import SkipKeys
-from pyade.core.problems import Problem, Severity
+from pyade.core.problems import Problem, Severity, problem_tables
 from pyade.core.profile.plan import count_certificates
 from pyade.core.profile.settings import GIVEN, ProfileSettings, given
-from pyade.text import Printed
+from pyade.text import Printed, Table
 
 
 class Reach(enum.StrEnum):
@@ -78,6 +78,12 @@ class ProfileDiff(Exportable, Printed):
             if names := [change.setting for change in self.changes if change.reach is reach]:
                 lines.append(f"{heading}: {', '.join(names)}")
         return [*lines, *(f"warning: {warning}" for warning in self.warnings)]
+
+    def _tables(self) -> Iterator[Table]:
+        if self.changes:
+            cells = [(one.setting, one.before, one.after, one.reach.value, one.why) for one in self.changes]
+            yield Table("Changes", ("setting", "before", "after", "reaches Macs by", "why"), cells)
+        yield from problem_tables(self.warnings)
 
 
 _HEADINGS: Final = {

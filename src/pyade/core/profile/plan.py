@@ -12,10 +12,12 @@ import attrs
 
 from pyade.core.exports import Exportable
 from pyade.core.macos.versions import MacOSVersion
-from pyade.text import Printed, printable
+from pyade.text import Printed, Table, printable
 
 _WIDTHS: Final = (25, 22, 11, 46)
 _GAP: Final = "  "
+_SETTING_HEADS: Final = ("setting", "value", "effect", "why")
+_SCREEN_HEADS: Final = ("screen", "in the profile", "effect", "what that means")
 
 
 class Effect(enum.StrEnum):
@@ -126,9 +128,15 @@ class ProfilePlan(Exportable, Printed):
 
     def _words(self) -> list[str]:
         title = f"{self.profile_name} on macOS {self.version}"
-        settings = _table(("setting", "value", "effect", "why"), self.settings)
-        screens = _table(("screen", "in the profile", "effect", "what that means"), self.screens)
+        settings = _table(_SETTING_HEADS, self.settings)
+        screens = _table(_SCREEN_HEADS, self.screens)
         return [title, "", *settings, "", *screens]
+
+    def _tables(self) -> Iterator[Table]:
+        title = f"{self.profile_name} on macOS {self.version}"
+        for heads, rows in ((_SETTING_HEADS, self.settings), (_SCREEN_HEADS, self.screens)):
+            cells = [(row.label or row.setting, row.value, row.effect.value, row.why) for row in rows]
+            yield Table(title, heads, cells)
 
 
 def yes(value: bool) -> str:

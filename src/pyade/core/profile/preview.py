@@ -30,7 +30,7 @@ from pyade.core.profile.affinity import AffinityKind
 from pyade.core.profile.plan import Effect, ProfilePlan, row_of
 from pyade.core.profile.plan_rows import advances, make_plan
 from pyade.core.profile.settings import ProfileSettings
-from pyade.text import Printed, cut, printable
+from pyade.text import Printed, cut, printable, short_repr
 
 _ALWAYS: Final = "(always)"
 _FIRST, _ENROLLS, _SETS_UP, _UPDATED, _NO_MAC = (
@@ -117,6 +117,8 @@ class PreviewRow:
             ``MAY_SHOW``, ``NOT_THERE`` or ``SENT_AS_IS``.
     """
 
+    __repr__ = short_repr
+
     setting: str
     label: str
     stage: str
@@ -180,13 +182,15 @@ class ProfilePreview(Printed):
 
     def svg(self) -> str:
         """Return the table as a picture, which follows the colours of the page, for notebooks and pages."""
-        drawing, single = svg.Drawing(460), len(self.versions) == 1
-        drawing.text(6, 16, svg.fit(self._title, 446, 12), size=12, more='font-weight="bold"')
+        drawing, single = svg.Drawing(472), len(self.versions) == 1
+        drawing.text(6, 16, svg.fit(self._title, 458, 12), size=12, more='font-weight="bold"')
         y = _legend(drawing, 36, self._used()) + 6
-        width = _SINGLE if single else min(_SINGLE, 244 / len(self.versions))
+        width = _SINGLE if single else min(_SINGLE, _WIDE / len(self.versions))
         if not single:
-            for x, version in zip(svg.spread(_COLUMNS, 244, len(self.versions)), self.versions, strict=True):
-                drawing.text(x + width / 2, y, str(version), size=10, more='text-anchor="middle"')
+            for x, version in zip(
+                svg.spread(_COLUMNS, _WIDE, len(self.versions)), self.versions, strict=True
+            ):
+                drawing.text(x + width / 2, y, str(version), size=9.5, more='text-anchor="middle"')
             y += 4
         for stage, rows in groupby(self.rows, lambda row: row.stage):
             y += 15
@@ -302,7 +306,7 @@ def _line(label: str, gate: str, words: Iterable[str]) -> str:
     return f"{cut(label, 31):<31}  {gate:<9}  {'  '.join(f'{word:<6}' for word in words)}".rstrip()
 
 
-_COLUMNS, _HEIGHT, _SINGLE = 212, 18, 74
+_COLUMNS, _WIDE, _HEIGHT, _SINGLE = 226, 240, 18, 74
 
 
 def _legend(drawing: svg.Drawing, y: float, effects: list[Effect]) -> float:
@@ -317,7 +321,7 @@ def _legend(drawing: svg.Drawing, y: float, effects: list[Effect]) -> float:
 
 def _draw_row(drawing: svg.Drawing, y: float, width: float, row: PreviewRow) -> None:
     room = _COLUMNS - 22 - svg.width_of(row.gate, 9)
-    drawing.text(12, y + 12, svg.fit(row.label, room, 11), size=11)
+    drawing.text(12, y + 12, svg.fit(row.label, room, 10.5), size=10.5)
     drawing.text(_COLUMNS - 6, y + 12, row.gate, size=9, more='text-anchor="end" opacity="0.75"')
     single = len(row.effects) == 1
     before = row.effects[0]
@@ -335,7 +339,7 @@ def _draw_cell(drawing: svg.Drawing, place: tuple[float, float, float], effect: 
     x, y, width = place
     middle, size, more = x + width / 2, 10, 'text-anchor="middle"'
     if effect is Effect.NOT_THERE:
-        drawing.text(middle, y + 11.5, "-", size=size, more=f'{more} opacity="0.6"')
+        drawing.text(middle, y + 11.5, "-", size=12, more=f'{more} opacity="0.7"')
         return
     fill = {Effect.SHOWN: svg.BLUE, Effect.PASSED: svg.SKY}.get(effect, "none")
     if fill == "none":

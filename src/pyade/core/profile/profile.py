@@ -17,6 +17,7 @@ from pyade.core.profile.review import ProfileReview, make_review
 from pyade.core.profile.settings import ProfileSettings
 from pyade.core.profile.validation import check
 from pyade.errors import ProfileError
+from pyade.text import short_repr
 
 
 @attrs.frozen(kw_only=True)
@@ -68,6 +69,8 @@ class EnrollmentProfile(ProfileSettings):
 
     Source: specification, "Create an Apple enrollment profile"; Apple, device assignment, ``Profile``.
     """
+
+    __repr__ = short_repr
 
     def __attrs_post_init__(self) -> None:
         errors = tuple(problem for problem in check(self) if problem.severity is Severity.ERROR)
@@ -133,6 +136,8 @@ class DefinedProfile:
             are recognised by this ``profile_uuid``, and do not get the default profile; equal content may be
             defined once more for the default.
     """
+
+    __repr__ = short_repr
 
     profile_uuid: str
     profile: EnrollmentProfile

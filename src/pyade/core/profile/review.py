@@ -20,7 +20,7 @@ from pyade.core.profile.accounts import AdministratorAccount, PrimaryAccount
 from pyade.core.profile.affinity import AffinityKind
 from pyade.core.profile.plan import count_certificates, row_of
 from pyade.core.profile.settings import ProfileSettings, switched_on
-from pyade.text import Printed
+from pyade.text import Printed, Table
 
 UNSET: Final = "Not configured"
 
@@ -71,6 +71,10 @@ class ProfileReview(Exportable, Printed):
         for page, rows in itertools.groupby(self.rows, key=lambda row: row.page):
             lines += [page, *(f"  {row.label:<{width}}  {row.value}" for row in rows)]
         return lines
+
+    def _tables(self) -> Iterator[Table]:
+        for page, rows in itertools.groupby(self.rows, key=lambda row: row.page):
+            yield Table(page, (), [(row.label, row.value) for row in rows])
 
 
 def make_review(profile: ProfileSettings) -> ProfileReview:

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from pyade.core.arguments import check_arguments
 from pyade.testing.errors import PortalError
+from pyade.text import short_repr
 
 
 @check_arguments
@@ -158,6 +159,8 @@ class Organization:
         terms_block_calls: True if the other endpoints do.
     """
 
+    __repr__ = short_repr
+
     name: str
     org_id: str
     org_id_hash: str
@@ -214,6 +217,8 @@ class Server:
         session_refusal: The 403 code of ``/session``, see ``Faults.deny_access``; None for none.
         hidden_from_sync: Serial numbers that sync leaves out, see ``Faults.hide_from_sync``.
     """
+
+    __repr__ = short_repr
 
     name: str
     server_uuid: str

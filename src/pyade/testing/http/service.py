@@ -17,6 +17,7 @@ from pyade.core.arguments import check_arguments
 from pyade.testing.http.faults import Fault, Script
 from pyade.testing.http.server import FakeTransport, LoopbackServer
 from pyade.testing.http.wire import UNREADABLE, ServedResponse, WireRequest, WireResponse
+from pyade.text import short_repr
 
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-adm-auth-session"})
 _SECRET_WORDS = ("secret", "token", "escrow", "password")
@@ -42,6 +43,8 @@ class RequestRecord:
         status: Status of the response; None if the connection was dropped.
         code: Text of a response that is not a success, at most 1 KiB; "" for a success.
     """
+
+    __repr__ = short_repr
 
     number: int
     at: datetime

@@ -26,6 +26,7 @@ from pyade.core.macos.models import ChipClass
 from pyade.core.macos.versions import MacOSVersion
 from pyade.testing.errors import MacError
 from pyade.testing.mac.cms import DIGESTS
+from pyade.text import short_repr
 
 
 def read_signed(message: bytes) -> tuple[bytes, x509.Certificate]:
@@ -108,6 +109,8 @@ class FakeEnrollment:
         attest: True if Apple would attest it.
         credential: Secret. The client identifier of ACME or the challenge of SCEP; "" if there is none.
     """
+
+    __repr__ = short_repr
 
     profile: Mapping[str, Any] = attrs.field(repr=False, hash=False)
     signer: x509.Certificate | None

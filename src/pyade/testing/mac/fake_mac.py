@@ -33,7 +33,7 @@ from pyade.testing.mac.final_configuration import FakeSetup, setup_flow
 from pyade.testing.mac.setup_assistant import EnrollmentAttempt, SendRequest
 from pyade.testing.mac.state import MacState
 from pyade.testing.mac.transports import transport_to, transport_to_async
-from pyade.text import logger
+from pyade.text import logger, short_repr
 
 _UNKNOWN_MAC: Final = "unknown Mac: "
 
@@ -105,6 +105,8 @@ class FakeMac(MacState):
             service runs in this process and logs at ``WARNING``, also the reason of a refusal, which no
             response contains.
     """
+
+    __repr__ = short_repr
 
     @classmethod
     def from_apple(

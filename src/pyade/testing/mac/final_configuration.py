@@ -26,6 +26,7 @@ from pyade.flow import CallHook, Flow, ask
 from pyade.hooks import Hook
 from pyade.testing.errors import MacError
 from pyade.testing.mac.state import MacState
+from pyade.text import short_repr
 
 
 @attrs.frozen(kw_only=True)
@@ -45,6 +46,8 @@ class FakeSetup:
         is_standard_user: True if that account is not an administrator.
         is_released: True if the Mac received ``DeviceConfigured``.
     """
+
+    __repr__ = short_repr
 
     commands: tuple[Mapping[str, Any], ...] = attrs.field(default=(), repr=False, hash=False)
     errors: tuple[str, ...] = ()
