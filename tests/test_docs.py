@@ -1,23 +1,19 @@
 """The Python and SQL of the documentation run, and the pages are complete."""
 
 import contextlib
-import functools
 import inspect
-import logging
 import re
 import sqlite3
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 from tests.cases import each
-from tests.network import Authority, StandIn, TlsFront
 
 import pyade
 import pyade.apple
@@ -25,61 +21,18 @@ import pyade.business
 from pyade import errors
 from pyade.builders import dep_profile
 from pyade.storage import Database, Dialect, MemoryStore, PostgresStore, Session, SQLiteStore, SQLStore
-from pyade.testing import FakeApple, FakeBusiness
+from pyade.testing import FakeApple, FrozenClock
 from pyade.testing.store_examples import commit, example_device, example_token, fleet_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
-    "README.md",
-    "docs/index.md",
-    "docs/quickstart.md",
-    "docs/guide.md",
-    "docs/enrollment.md",
-    "docs/enrollment-server.md",
-    "docs/sign-in.md",
-    "docs/certificates.md",
-    "docs/setup-assistant.md",
-    "docs/sync.md",
-    "docs/tokens.md",
-    "docs/pictures.md",
-    "docs/events.md",
-    "docs/scheduler.md",
-    "docs/workers.md",
-    "docs/backup.md",
-    "docs/own-store.md",
-    "docs/actions.md",
-    "docs/intune.md",
-    "docs/business.md",
-    "docs/networks.md",
-    "docs/testing.md",
-    "docs/test-your-service.md",
-    "docs/errors.md",
-]
-EXAMPLES = [f"examples/{path.name}" for path in sorted((ROOT / "examples").glob("*.py"))]
-
-
-@attrs.define
-class _Clock:
-    """A clock that the tests move by an hour between blocks, so that no rate limit applies."""
-
-    now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
-
-    async def sleep_async(self, seconds: float) -> None:
-        self.sleep(seconds)
-
-
-FRESH = [
     str(path.relative_to(ROOT))
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-    if "_build" not in path.parts and "```python" in path.read_text() and "demo(" in path.read_text()
+    if "_build" not in path.parts and path.name != "tutorial.md" and "```python\n" in path.read_text()
 ]
-"""Pages whose blocks run as pasted."""
+"""Pages with Python to paste; tests/test_tutorial.py follows the tutorial, whose blocks are files."""
+
+EXAMPLES = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "examples").glob("**/*.py"))]
 
 PASTE = """
 import sys
@@ -91,7 +44,7 @@ for number, block in enumerate(Path(sys.argv[1]).read_text("utf-8").split("\\0")
 """
 
 
-@pytest.mark.parametrize("page", FRESH)
+@pytest.mark.parametrize("page", PAGES)
 def test_the_python_of_a_page_runs_as_pasted_in_one_fresh_process(page: str, tmp_path: Path) -> None:
     blocks = tmp_path / "blocks"
     blocks.write_text("\0".join(map(textwrap.dedent, _blocks(page, "python"))), "utf-8")
@@ -126,61 +79,6 @@ def test_the_test_files_of_a_page_pass_in_a_folder_of_their_own(page: str, tmp_p
     command = [sys.executable, *options, f"--basetemp={tmp_path / 'runs'}", *tests]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
-
-
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if page not in FRESH and "```python" in (ROOT / page).read_text()]
-)
-def test_every_python_block_runs(
-    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    clock = _Clock()
-    fake = FakeApple(clock=clock)
-    server = fake.add_server("Contoso MDM")
-    fake.add_devices(3, server=server)
-    keypair = pyade.TokenKeypair.generate("Contoso MDM")
-    (tmp_path / "contoso-key.pem").write_bytes(keypair.to_pem())
-    (tmp_path / "contoso.p7m").write_bytes(fake.issue_token(server, keypair.certificate_pem))
-    transport = fake.transport()
-    offline: dict[str, Any] = {} if page == "docs/testing.md" else {"transport": transport, "clock": clock}
-    real_client = pyade.Client
-    monkeypatch.setattr(pyade, "Client", functools.partial(pyade.Client, **offline))
-    business = _fake_business(fake, clock, offline, tmp_path, monkeypatch)
-    token = attrs.evolve(fake.token(name="hq"), apple_id="it@contoso.com")
-    store = MemoryStore()
-    store.add_token(token)
-    names: dict[str, Any] = {
-        "apple": pyade.Client(token, transport=transport, clock=clock),
-        "clock": clock,
-        "new_token": token,
-        "account": business.add_account(),
-        "profile": pyade.EnrollmentProfile(name="Standard Mac", url="https://mdm.contoso.com/enroll"),
-        "serials": fake.add_devices(2),
-        "store": store,
-        "token": token,
-        "transport": transport,
-    }
-    # The logging configuration of a page must not affect other tests.
-    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
-    request.addfinalizer(lambda: logging.getLogger("httpx").setLevel(logging.NOTSET))
-    if page == "docs/networks.md":
-        monkeypatch.setattr(pyade, "Client", real_client)
-        names["gateway_url"] = request.getfixturevalue("gateway_url")
-    blocks = _blocks(page, "python")
-    assert blocks
-    for block in blocks:
-        clock.now += timedelta(hours=1)
-        exec(compile(textwrap.dedent(block), page, "exec"), names)
-
-
-@pytest.fixture
-def gateway_url(tmp_path: Path) -> Iterator[str]:
-    """Return the URL of a TLS server with a certificate of a private authority."""
-    authority = Authority(tmp_path)
-    authority.issue("pyade-client")
-    with StandIn() as server, TlsFront(server.port, authority.server_context()) as front:
-        yield front.url
 
 
 def _blocks(page: str, language: str) -> list[str]:
@@ -227,7 +125,7 @@ def _open_store(
 
 
 def test_a_restored_store_finds_the_profiles_that_devices_have() -> None:
-    clock = _Clock()
+    clock = FrozenClock()
     fake = FakeApple(clock=clock)
     (serial,) = fake.add_devices(1, server=fake.add_server("Contoso MDM"))
     token = fake.token(name="hq")
@@ -257,24 +155,6 @@ def test_the_page_about_own_stores_lists_every_method_and_placeholder() -> None:
     ]
     words = [f"`{{{field.name}}}`" for field in attrs.fields(Dialect) if field.name != "prefix"]
     assert [found for found in (*calls, *words, "(`prefix`)") if found not in text] == []
-
-
-def _fake_business(
-    fake: FakeApple, clock: _Clock, offline: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> FakeBusiness:
-    """Return the API over *fake*; set its key file and ids, and direct the clients to it."""
-    business = FakeBusiness(fake)
-    account = business.add_account()
-    (tmp_path / "api-key.pem").write_bytes(business.key_file(account))
-    monkeypatch.setenv("APPLE_CLIENT_ID", account.client_id)
-    monkeypatch.setenv("APPLE_KEY_ID", account.key_id)
-    sleeps = {"BusinessClient": clock.sleep, "AsyncBusinessClient": clock.sleep_async} if offline else {}
-    for name, sleep in sleeps.items():
-        client = functools.partial(
-            getattr(pyade.business, name), transport=business.transport(), clock=clock, sleep=sleep
-        )
-        monkeypatch.setattr(pyade.business, name, client)
-    return business
 
 
 @each("page", [*PAGES, "docs/tutorial.md", *EXAMPLES])
