@@ -68,9 +68,10 @@ def is_plain(value: Any) -> bool:
 
 
 def test_the_classes_that_people_want_as_rows_are_exportable() -> None:
-    names = "AssignReport AssignmentPlan DeletionReport Event HealthReport PlanRow PlannedDevice "
-    names += "PlannedGroup Problem ProfileDiff ProfilePlan ProfileReview RefreshReport ReviewRow "
-    names += "SettingChange SyncReport TokenOverview TokenState"
+    names = "AssignReport AssignmentPlan DeletionReport Event FleetDay FleetHistory HealthReport PlanRow "
+    names += "PlannedDevice PlannedGroup PreviewRow Problem ProfileDiff ProfilePlan ProfilePreview "
+    names += "ProfileReview RefreshReport ReviewRow SettingChange SyncReport Timeline TimelineDay "
+    names += "TimelineEntry TokenOverview TokenState"
     assert {one.__name__ for one in KINDS} == set(names.split())
 
 

@@ -23,6 +23,7 @@ import attrs
 
 from pyade import svg
 from pyade.core.arguments import check_arguments
+from pyade.core.exports import Exportable
 from pyade.core.fleet.device import ProfileStatus
 from pyade.core.fleet.events import Event, EventKind
 from pyade.core.fleet.groups import DeviceGroup
@@ -68,7 +69,7 @@ _STATES: Final[Mapping[str, tuple[str, str, str]]] = {
 
 
 @attrs.frozen(kw_only=True)
-class FleetDay:
+class FleetDay(Exportable):
     """The states of a fleet at the end of one day.
 
     Attributes:
@@ -91,7 +92,7 @@ class FleetDay:
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class FleetHistory(Printed):
+class FleetHistory(Exportable, Printed):
     """The states of a token's devices, day by day: a table as text, a picture in a notebook.
 
     Attributes:

@@ -19,6 +19,7 @@ import attrs
 
 from pyade import svg
 from pyade.core.arguments import check_arguments
+from pyade.core.exports import Exportable
 from pyade.core.fleet.events import Event, EventKind
 from pyade.core.fleet.records import SyncState
 from pyade.core.fleet.suspension import suspended_reason
@@ -47,7 +48,7 @@ _MOST_LISTED: Final = 40
 
 
 @attrs.frozen(kw_only=True)
-class TimelineEntry:
+class TimelineEntry(Exportable):
     """Something at one time.
 
     Attributes:
@@ -64,7 +65,7 @@ class TimelineEntry:
 
 
 @attrs.frozen(kw_only=True)
-class TimelineDay:
+class TimelineDay(Exportable):
     """What happened to the devices on one day.
 
     Attributes:
@@ -81,7 +82,7 @@ class TimelineDay:
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class Timeline(Printed):
+class Timeline(Exportable, Printed):
     """The last days of a token and its next times: a list as text, a picture in a notebook.
 
     Attributes:
@@ -169,8 +170,8 @@ def timeline(
         days: How many days to show, 1 to 366, with the one of *now*.
 
     Returns:
-        The timeline: days on which devices changed, suspensions and reminders from the events; the last run,
-        the last full list and the next times from the sync state.
+        The timeline, with the days on which devices changed, suspensions and reminders from the events, and
+        the last run, the last full list and the next times from the sync state.
 
     Raises:
         PolicyError: *days* is out of range.

@@ -23,6 +23,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from pyade import svg
+from pyade.core.exports import Exportable
 from pyade.core.macos.setup_screens import NOT_ON_MACOS, SkipKeys
 from pyade.core.macos.versions import MacOSVersion
 from pyade.core.profile.accounts import ACCOUNTS_FROM, PREFILL_FROM
@@ -102,7 +103,7 @@ def _words_of(effect: Effect) -> tuple[str, str, str]:
 
 
 @attrs.frozen(kw_only=True)
-class PreviewRow:
+class PreviewRow(Exportable):
     """One step of Setup Assistant.
 
     Attributes:
@@ -135,7 +136,7 @@ class PreviewRow:
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class ProfilePreview(Printed):
+class ProfilePreview(Exportable, Printed):
     """What a person meets in Setup Assistant, by version of macOS; a table as text, a picture in a notebook.
 
     Attributes:
