@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,22 +29,24 @@ def test_the_fixtures_belong_to_one_world(
     assert Syncer(pyade_world.client, pyade_world.store).sync().changes.added == 3
 
 
+def run_pytest(folder: Path, test: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run a test in a process, without the options and the coverage of this run."""
+    (folder / "test_it.py").write_text(test)
+    ours = ("PYTEST_", "COV_", "COVERAGE_")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *options]
+    return subprocess.run(
+        [*command, "test_it.py"], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
+
+
 def test_a_run_of_pytest_without_a_fixture_of_pyade_does_not_import_it(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "test_it.py"]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    run = run_pytest(tmp_path, TESTS)
     assert (run.returncode, "2 passed" in run.stdout) == (0, True), run.stdout
 
 
 def test_coverage_of_a_run_counts_every_line_of_pyade(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text("def test_it(pyade_world):\n    pass\n")
-    options = ["--cov=pyade.loading", "--cov-report=term", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *options, "test_it.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    test = "def test_it(pyade_world):\n    pass\n"
+    run = run_pytest(tmp_path, test, "--cov=pyade.loading", "--cov-report=term")
     (line,) = (line for line in run.stdout.splitlines() if "loading.py" in line)
     assert int(line.split()[-1].rstrip("%")) > 60, "lines that run on import are counted"
