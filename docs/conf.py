@@ -49,10 +49,6 @@ copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 copybutton_line_continuation_character = "\\"
 
-# Copies what is typed: neither prompts nor what a command prints.
-copybutton_prompt_text = r"\$ |>>> |\.\.\. "
-copybutton_prompt_is_regexp = True
-
 autodoc_member_order = "bysource"
 autoclass_content = "both"  # arguments that two classes share stand at the __init__ of their base
 autodoc_typehints = "signature"
