@@ -169,8 +169,8 @@ def timeline(
         days: How many days to show, 1 to 366, with the one of *now*.
 
     Returns:
-        The timeline. Days on which devices changed, suspensions and reminders are from the events; the last run,
-        the last full list and the next times from the sync state.
+        The timeline. Days on which devices changed, suspensions and reminders are from the events; the last
+        run, the last full list and the next times from the sync state.
 
     Raises:
         PolicyError: *days* is out of range.
