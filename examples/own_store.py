@@ -1,5 +1,7 @@
 """A custom store: SQLite through the library apsw, which supports custom file systems (VFS) and ciphers.
 
+For a driver of Python's database API, ``DbApiDatabase`` is shorter: see ``examples/jobs/own_store.py``.
+
 Needs: pyade and apsw; the extra ``test`` has it.
 Run: ``python examples/own_store.py``; ``docs/own-store.md`` explains it.
 """

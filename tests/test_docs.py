@@ -63,7 +63,7 @@ CAPTIONED = re.compile(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["own-store.md", "testing.md", "test-your-service.md"])
+@pytest.mark.parametrize("page", ["own-store.md", "test-your-service.md"])
 def test_the_test_files_of_a_page_pass_in_a_folder_of_their_own(page: str, tmp_path: Path) -> None:
     text = (ROOT / "docs" / page).read_text()
     for module in ("apsw", "django", "fastapi", "flask"):

@@ -32,7 +32,7 @@ mdm = MdmService(
     identifier="com.contoso.mdm",
     organization="Contoso",
     server_url="https://mdm.contoso.com/mdm",
-    topic="com.apple.mgmt.External.0b6fd0ee-0000-4000-8000-000000000001",
+    topic="com.apple.mgmt.External.0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0",
 )
 acme = AcmeIssuer(directory_url="https://ca.contoso.com/acme/directory")
 service = AsyncEnrollmentService(world.store, mdm=mdm, acme=acme, sign_in=Provider(), trust=world.trust)

@@ -9,13 +9,17 @@ import shlex
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
 from tests.howto.pages import files_of, free_port, run, running, wait_until, write_files
 
+from pyade import EnrollmentProfile
 from pyade.storage import PostgresStore, SecretBox
-from pyade.testing.store_examples import example_token
+from pyade.testing import FakeApple
+
+PROFILE = EnrollmentProfile(name="Standard Mac", url="https://mdm.contoso.com/enroll")
 
 INSTRUCTIONS = {"FROM", "WORKDIR", "COPY", "RUN", "USER", "ENV", "EXPOSE", "HEALTHCHECK", "CMD"}
 
@@ -60,7 +64,7 @@ def test_the_manifests_agree_with_each_other_and_with_the_image() -> None:
     assert {probe["port"] for probe in probes()} == {port["name"]}
     assert web["image"] == sync["image"]
     assert web["envFrom"] == sync["envFrom"]
-    assert sync["command"][1] in files_of("containers.md")
+    assert sync["command"][:2] == ["sh", "-c"]
     assert job["restartPolicy"] == "Never"
 
 
@@ -70,9 +74,8 @@ def test_the_commands_of_the_image_run_and_the_probes_succeed(tmp_path: Path, da
         pytest.skip("starlette is not installed")
     write_files("containers.md", tmp_path)
     write_files("asgi.md", tmp_path)
-    write_files("cron.md", tmp_path)
     key = SecretBox.generate_key()
-    settings = {"PYADE_DSN": database, "PYADE_KEYS": f"{key.reveal()}\n"}
+    settings = {"PYADE_STORE": _as_url(database), "PYADE_STORE_KEYS": f"{key.reveal()}\n"}
     port = str(free_port())
     command = [part.replace("8000", port) for part in json.loads(dict(instructions())["CMD"])]
     assert command[0] == "uvicorn"
@@ -87,12 +90,23 @@ def test_the_commands_of_the_image_run_and_the_probes_succeed(tmp_path: Path, da
         check = json.loads(re.split(r" CMD ", dict(instructions())["HEALTHCHECK"])[1])
         run(sys.executable, *(part.replace("8000", port) for part in check[1:]), folder=tmp_path)
 
-        (container,) = manifests()["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-        python, *arguments = container["command"]
-        assert python == "python"
-        run(sys.executable, *arguments, folder=tmp_path, **settings)
-    with PostgresStore(database, keys=[key]) as store:
-        store.add_token(example_token())
+        fake = FakeApple()
+        fake.add_devices(3, server=fake.add_server("Contoso MDM"))
+        with PostgresStore(database, keys=[key]) as store, fake.serve() as served:
+            store.add_token(fake.token(name="hq"))
+            store.set_default_profile("hq", PROFILE)
+            job = manifests()["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+            (container,) = job["containers"]
+            printed = run(*container["command"], folder=tmp_path, PYADE_BASE_URL=served.base_url, **settings)
+            assert "3 sent: 3 SUCCESS" in printed
+            assert store.count_devices("hq")["assigned"] == 3
+
+
+def _as_url(dsn: str) -> str:
+    """Return a DSN in the form that the command line takes."""
+    from psycopg.conninfo import conninfo_to_dict
+
+    return f"postgresql:///?{urlencode(conninfo_to_dict(dsn))}"
 
 
 def _is_listening(base: str) -> bool:

@@ -34,11 +34,11 @@ def is_done(store: PostgresStore) -> bool:
 def apple(folder: Path, dsn: str) -> Iterator[dict[str, str]]:
     """Run the fake of the page, and yield the settings of the workers."""
     write_files("procrastinate.md", folder)
-    settings = {"PYADE_DSN": dsn, "PYTHONPATH": "."}
-    with running(sys.executable, "fake_apple.py", folder=folder, PYADE_DSN=dsn):
+    settings = {"PYADE_STORE": dsn, "PYTHONPATH": "."}
+    with running(sys.executable, "fake_apple.py", folder=folder, PYADE_STORE=dsn):
         log = folder / "log"
-        wait_until(lambda: "PYADE_APPLE=" in log.read_text(), folder)
-        yield {**settings, "PYADE_APPLE": log.read_text().partition("PYADE_APPLE=")[2].split()[0]}
+        wait_until(lambda: "PYADE_BASE_URL=" in log.read_text(), folder)
+        yield {**settings, "PYADE_BASE_URL": log.read_text().partition("PYADE_BASE_URL=")[2].split()[0]}
 
 
 def test_two_procrastinate_workers_share_the_tokens(tmp_path: Path, database: str) -> None:
@@ -52,7 +52,7 @@ def test_two_procrastinate_workers_share_the_tokens(tmp_path: Path, database: st
         ):
             run(*tick, folder=tmp_path, **settings)
             wait_until(lambda: is_done(store), tmp_path, seconds=90)
-    shown = run(sys.executable, "show.py", folder=tmp_path, PYADE_DSN=database)
+    shown = run(sys.executable, "show.py", folder=tmp_path, PYADE_STORE=database)
     assert shown.count("3 assigned") == 2
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from tests.howto.pages import PAGES, files_of
 
+from pyade.cli.app import COMMANDS
+
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 
 
@@ -58,5 +60,6 @@ def test_the_units_run_programs_that_other_pages_show() -> None:
     text = (PAGES / "systemd.md").read_text("utf-8")
     assert "starlette_app.py" in files_of("asgi.md")
     assert "def create()" in files_of("asgi.md")["starlette_app.py"]
-    assert "nightly.py" in files_of("cron.md")
+    commands = re.findall(r"^ExecStart=-?/opt/ade/.venv/bin/pyade (\w+)", text, re.MULTILINE)
+    assert (commands[0], set(commands) - set(COMMANDS)) == ("sync", set())
     assert "starlette_app:create --app-dir /opt/ade" in text
