@@ -44,7 +44,9 @@ for number, block in enumerate(Path(sys.argv[1]).read_text("utf-8").split("\\0")
 """
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.slow] * ("/howto/" in page)) for page in PAGES]
+)
 def test_the_python_of_a_page_runs_as_pasted_in_one_fresh_process(page: str, tmp_path: Path) -> None:
     blocks = tmp_path / "blocks"
     blocks.write_text("\0".join(map(textwrap.dedent, _blocks(page, "python"))), "utf-8")

@@ -15,6 +15,7 @@ from pyade.testing import FakeApple
 from pyade.testing.store_examples import example_token
 
 
+@pytest.mark.slow
 def test_the_program_of_the_page_runs(tmp_path: Path) -> None:
     write_files("cron.md", tmp_path)
     printed = run(sys.executable, "-W", "error", "try_nightly.py", folder=tmp_path)

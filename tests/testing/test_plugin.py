@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pyade import Syncer
 from pyade.testing import FakeApple, FrozenClock, World
 
@@ -40,11 +42,13 @@ def run_pytest(folder: Path, test: str, *options: str) -> subprocess.CompletedPr
     )
 
 
+@pytest.mark.slow
 def test_a_run_of_pytest_without_a_fixture_of_pyade_does_not_import_it(tmp_path: Path) -> None:
     run = run_pytest(tmp_path, TESTS)
     assert (run.returncode, "2 passed" in run.stdout) == (0, True), run.stdout
 
 
+@pytest.mark.slow
 def test_coverage_of_a_run_counts_every_line_of_pyade(tmp_path: Path) -> None:
     test = "def test_it(pyade_world):\n    pass\n"
     run = run_pytest(tmp_path, test, "--cov=pyade.loading", "--cov-report=term")
