@@ -22,6 +22,7 @@ from pyade.testing.business.fake import FakeBusiness
 from pyade.testing.clock import FrozenClock
 from pyade.testing.mac.authority import DeviceAuthority
 from pyade.testing.mac.fake_mac import FakeMac
+from pyade.text import format_utc, pluralize
 
 _APPLE_ID: Final = "it@contoso.com"
 
@@ -44,6 +45,7 @@ def demo(
 
     Raises:
         DuplicateTokenError: The file has a token ``hq`` already.
+        PortalError: *devices* is negative.
         StoreError: The file cannot be opened.
     """
     clock = FrozenClock(utc_now().replace(microsecond=0) if start is None else start)
@@ -152,6 +154,11 @@ class World:
         """
         serial = self.serials[0] if serial_number is None else serial_number
         return FakeMac.from_apple(self.fake, serial, self.authority, **changes)
+
+    def __repr__(self) -> str:
+        """Name the token, and say how many Macs the world began with and what time it is."""
+        macs = pluralize(len(self.serials), "Mac")
+        return f"<World: {macs}, token {self.token.name!r}, {format_utc(self.clock())}>"
 
     def close(self) -> None:
         """Close the client and the store."""
