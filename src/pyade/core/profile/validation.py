@@ -19,6 +19,7 @@ Account Settings. That an unattended set-up needs an administrator and no accoun
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Iterator
@@ -270,7 +271,8 @@ def _texts(profile: ProfileSettings) -> Iterator[Problem]:
 def _url(setting: str, url: str) -> Iterator[Problem]:
     parts = split_url(url)
     # Query, user and password may be secret: only the rest is shown.
-    shown = _cut(f"{parts.scheme}://{host_of(url)}{parts.path}") if parts else ""
+    place = parts.netloc.rpartition("@")[2] if parts else ""
+    shown = _cut(f"{parts.scheme}://{place}{parts.path}") if parts else ""
     if not re.fullmatch(r"[!-~]+", url) or re.search(r'["<>\\^`{|}]|%(?![0-9A-Fa-f]{2})', url):
         yield Problem(
             setting, shown, "a percent-encoded https URL in ASCII", "encode space and other characters"
@@ -441,6 +443,9 @@ def _extra(profile: ProfileSettings) -> Iterator[Problem]:
                 "keys that the profile has no setting for",
                 "use the setting instead",
             )
+        elif near := difflib.get_close_matches(key, APPLE_KEYS, n=1, cutoff=0.8):
+            fix = f"did you mean {near[0]!r}? It is sent as it is"
+            yield warning(f"extra.{_cut(key)}", "", "a key of Apple that pyade does not know", fix)
 
 
 def _is_json(value: object) -> bool:
