@@ -503,10 +503,12 @@ def test_extra_cannot_bypass_a_setting() -> None:
 
 
 def test_a_misspelled_key_of_apple_is_a_warning_with_the_right_one() -> None:
-    extra = {"is_mdm_removeable": False, "allow_pairing": False, "is_multi_user": False}
-    (found,) = make(extra=extra).problems
-    assert (found.severity, found.setting) == ("warning", "extra.is_mdm_removeable")
-    assert "did you mean 'is_mdm_removable'" in found.fix
+    extra = {"is_mdm_removeable": False, "locked": True, "allow_pairing": False, "is_multi_user": False}
+    first, second = make(extra=extra).problems
+    assert (first.severity, first.setting) == ("warning", "extra.is_mdm_removeable")
+    assert "did you mean 'is_mdm_removable'" in first.fix
+    assert (second.severity, second.setting) == ("warning", "extra.locked")
+    assert "did you mean the setting 'locked', which Apple names otherwise?" in second.fix
 
 
 # --- all problems together, with typed errors

@@ -25,6 +25,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+import attrs
+
 from pyade.core.certificate_values import check_all_base64, check_der
 from pyade.core.macos.setup_screens import NOT_ON_MACOS, SkipKeys, nearest_screens
 from pyade.core.problems import Problem, Severity, warning
@@ -443,9 +445,14 @@ def _extra(profile: ProfileSettings) -> Iterator[Problem]:
                 "keys that the profile has no setting for",
                 "use the setting instead",
             )
-        elif near := difflib.get_close_matches(key, APPLE_KEYS, n=1, cutoff=0.8):
-            fix = f"did you mean {near[0]!r}? It is sent as it is"
-            yield warning(f"extra.{_cut(key)}", "", "a key of Apple that pyade does not know", fix)
+        else:
+            settings = [field.name for field in attrs.fields(type(profile))]
+            for near in difflib.get_close_matches(key, [*APPLE_KEYS, *settings], n=1, cutoff=0.8):
+                meant = (
+                    repr(near) if near in APPLE_KEYS else f"the setting {near!r}, which Apple names otherwise"
+                )
+                allowed, fix = "a key in Apple's spelling", f"did you mean {meant}? It is sent as it is"
+                yield warning(f"extra.{_cut(key)}", "", allowed, fix)
 
 
 def _is_json(value: object) -> bool:
