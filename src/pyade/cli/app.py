@@ -88,7 +88,8 @@ class _Program(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             for near in get_close_matches(args[0], COMMANDS, n=1):
-                error.message += f" Did you mean {near!r}?"
+                text = f"{error.format_message()} Did you mean {near!r}?"
+                raise click.UsageError(text, ctx) from None
             raise
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -446,13 +446,11 @@ def _extra(profile: ProfileSettings) -> Iterator[Problem]:
                 "use the setting instead",
             )
         else:
-            settings = [field.name for field in attrs.fields(type(profile))]
-            for near in difflib.get_close_matches(key, [*APPLE_KEYS, *settings], n=1, cutoff=0.8):
-                meant = (
-                    repr(near) if near in APPLE_KEYS else f"the setting {near!r}, which Apple names otherwise"
-                )
-                allowed, fix = "a key in Apple's spelling", f"did you mean {meant}? It is sent as it is"
-                yield warning(f"extra.{_cut(key)}", "", allowed, fix)
+            names = [*APPLE_KEYS, *(field.name for field in attrs.fields(type(profile)))]
+            for near in difflib.get_close_matches(key[:80], names, n=1, cutoff=0.8):
+                setting = f"the setting {near!r}, which Apple names otherwise"
+                fix = f"did you mean {repr(near) if near in APPLE_KEYS else setting}? It is sent as it is"
+                yield warning(f"extra.{_cut(key)}", "", "a key in Apple's spelling", fix)
 
 
 def _is_json(value: object) -> bool:
