@@ -39,13 +39,6 @@ def test_a_misspelled_command_gets_the_nearest_one(run: Run, typed: str, meant: 
     assert "Did you mean" not in run("xyz", code=2).err
 
 
-def test_an_assignment_without_a_default_says_which_option_is_missing(run: Run, fleet: FakeApple) -> None:
-    run("sync")
-    done = run("assign", code=1)
-    assert "gives one (give --profile FILE)" in done.out
-    assert "run(" not in done.out + done.err
-
-
 def test_one_token_that_fails_stops_no_other(run: Run, fleet: FakeApple, tmp_path: Path) -> None:
     with SQLiteStore(tmp_path / "ade.db") as store:
         store.add_token(example_token("aa"))  # it expired

@@ -42,25 +42,25 @@ _UNDONE: Final = (
 
 @click.command(help="Sync with Apple's service. The tokens NAME, or all.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--full", is_flag=True, help="Fetch Apple's full list of devices.")
-@click.option("--changes", is_flag=True, help="Follow the changes, no full list.")
+@click.option("--full", "lists", is_flag=True, help="Fetch Apple's full list of devices.")
+@click.option("--changes", "follows", is_flag=True, help="Follow the changes, no full list.")
 @click.option("--automatic", is_flag=True, help="A nightly job: the longer interval applies.")
 @click.option("--force", is_flag=True, help="Release every device that the full list does not show.")
 @with_apple
-def sync(names: tuple[str, ...], full: bool, changes: bool, automatic: bool, force: bool) -> int:
+def sync(names: tuple[str, ...], lists: bool, follows: bool, automatic: bool, force: bool) -> int:
     """Sync tokens."""
-    if full and changes:
+    if lists and follows:
         raise WrongUsageError("--full and --changes exclude each other: give one, or neither")
     given = settings()
     store = given.open_store()
-    listed = full if full or changes else None
+    full = lists if lists or follows else None
 
     def sync_one(name: str) -> tuple[SyncReport, int]:
         with given.client_of(store, name) as client, _Line() as line:
             syncer = Syncer(client, store, progress=line.show)
-            report = syncer.sync(full=listed, automatic=automatic, force=force)
+            report = syncer.sync(full=full, automatic=automatic, force=force)
             while report.continues:
-                report = syncer.sync(full=listed, automatic=automatic, force=force)
+                report = syncer.sync(full=full, automatic=automatic, force=force)
         return report, FAILED if report.outcome in _UNDONE else DONE
 
     return _for_each(given, _chosen(store, names), sync_one)

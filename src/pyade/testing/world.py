@@ -45,7 +45,6 @@ def demo(
 
     Raises:
         DuplicateTokenError: The file has a token ``hq`` already.
-        PortalError: *devices* is negative.
         StoreError: The file cannot be opened.
     """
     clock = FrozenClock(utc_now().replace(microsecond=0) if start is None else start)
