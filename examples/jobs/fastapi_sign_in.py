@@ -5,9 +5,8 @@ Run it: ``uvicorn --app-dir examples/jobs fastapi_sign_in:app``.
 
 from fastapi import FastAPI
 
-from pyade import AcmeIssuer, Assigner, AsyncEnrollmentService, EnrollmentProfile, MdmService, Syncer
-from pyade.core import User, UserAffinity
-from pyade.enrollment import EnrollmentApp
+from pyade import AcmeIssuer, Assigner, EnrollmentProfile, MdmService, Syncer, User, UserAffinity
+from pyade.enrollment import AsyncEnrollmentService, EnrollmentApp
 from pyade.testing import demo
 
 world = demo()  # in a service: a PostgresStore, and no trust=

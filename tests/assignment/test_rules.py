@@ -99,7 +99,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "no Mac": (lambda: Rule(profile=KIOSK, family=["iPad", "iPhone"]), "iPad, iPhone: no Mac can match"),
     "no profile": (lambda: Rule(profile="Kiosk", model="*"), "'Kiosk': an EnrollmentProfile"),  # type: ignore[arg-type]
     "no function": (lambda: Rule(profile=KIOSK, predicate="x"), "predicate 'x'"),  # type: ignore[arg-type]
-    "one rule": (lambda: AssignmentPolicy(LAB_RULE), "a list of rules"),  # type: ignore[arg-type]
+    "one rule": (lambda: AssignmentPolicy(LAB_RULE), "rules is a Rule: a list of rules"),  # type: ignore[arg-type]
     "no rule": (lambda: AssignmentPolicy([KIOSK]), "a Rule is allowed"),  # type: ignore[list-item]
     "never reached": (
         lambda: AssignmentPolicy([Rule(profile=LAB, model="A"), Rule(profile=KIOSK, model="a")]),

@@ -77,6 +77,8 @@ def test_a_token_file_of_a_fake_is_downloaded(run: Run, portal: tuple[FakeApple,
     assert "no fake answers" in run(*download, "http://127.0.0.1:1", "--force", code=1).err
     refused = run("fake", "token", "profile.json", "x.p7m", "--portal", portal[1], code=2)
     assert refused.err.startswith("pyade: the portal refused: ")
+    wrong = run("fake", "token", "hq.pem", "other.p7m", "--portal", portal[1].removesuffix("/portal"), code=2)
+    assert "give the portal_url that pyade fake serve printed" in wrong.err
 
 
 @pytest.mark.slow

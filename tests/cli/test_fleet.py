@@ -29,6 +29,16 @@ def test_a_sync_reports_each_token(run: Run, fleet: FakeApple) -> None:
     assert "not synced" in run("sync", "--automatic").out
 
 
+def test_a_full_list_and_only_the_changes_exclude_each_other(run: Run, fleet: FakeApple) -> None:
+    assert "--full and --changes exclude each other" in run("sync", "--full", "--changes", code=2).err
+
+
+@each(("typed", "meant"), [("asign", "assign"), ("tokens", "token"), ("profiles", "profile")])
+def test_a_misspelled_command_gets_the_nearest_one(run: Run, typed: str, meant: str) -> None:
+    assert f"No such command '{typed}'. Did you mean '{meant}'?" in run(typed, code=2).err
+    assert "Did you mean" not in run("xyz", code=2).err
+
+
 def test_one_token_that_fails_stops_no_other(run: Run, fleet: FakeApple, tmp_path: Path) -> None:
     with SQLiteStore(tmp_path / "ade.db") as store:
         store.add_token(example_token("aa"))  # it expired

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import json
 import os
 import re
 import signal
@@ -65,7 +66,8 @@ def test_a_job_takes_at_most_25_lines_and_says_how_to_run_it(job: str) -> None:
 def test_the_nightly_job_writes_the_macs_at_risk_of_both_tokens() -> None:
     job = run("nightly.py")
     rows = list(csv.reader(job.stdout.splitlines()))
-    assert (job.returncode, [row[0] for row in rows]) == (0, ["emea", "emea"])
+    assert (job.returncode, [row[0] for row in rows]) == (0, ["token_name", "emea", "emea"])
+    assert rows[1][3] == "no rule and no default gives them a profile"
     assert "hq: 3 devices, 3 sent: 3 SUCCESS" in job.stderr
 
 
@@ -88,6 +90,24 @@ def test_the_imported_profile_is_compared_with_ours(tmp_path: Path) -> None:
     assert "department                 IT -> Help desk" in job.stdout, job.stderr
     (tmp_path / "export.json").write_text('{"@odata.type": "#microsoft.graph.depIOSEnrollmentProfile"}')
     assert "a profile or policy for Macs" in run("intune_profile.py", str(tmp_path / "export.json")).stdout
+
+
+def test_the_notebook_shows_the_plan_a_picture_and_the_devices() -> None:
+    head, *cells = json.loads((JOBS / "plan_and_devices.ipynb").read_text("utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells]
+    assert "Run it" in "".join(head["source"])
+    assert code_lines("\n".join(code)) <= 25
+    assert [cell["outputs"] for cell in cells] == [[]] * len(cells)
+    names: dict[str, Any] = {}
+    shown = []
+    for source in code:
+        *before, last = ast.parse(source).body
+        assert isinstance(last, ast.Expr)
+        exec(compile(ast.Module(before, []), "notebook", "exec"), names)
+        shown.append(eval(compile(ast.Expression(last.value), "notebook", "eval"), names)._repr_html_())
+    names["world"].close()
+    assert [re.findall("<table|<svg", one)[0] for one in shown[1:3]] == ["<table", "<svg"]
+    assert shown[-1].count("Standard Mac") + shown[-1].count("assigned") >= 5
 
 
 def test_twenty_tokens_are_synced_at_once() -> None:

@@ -67,6 +67,10 @@ def test_everything_in_a_world_uses_its_clock_without_being_given_it(world: Worl
     assert state.next_at == world.clock()
 
 
+def test_a_world_names_what_is_in_it(world: World) -> None:
+    assert repr(world) == "<World: 2 Macs, token 'hq', 2031-05-01 08:00:00 UTC>"
+
+
 def test_the_asynchronous_client_of_a_world_syncs_the_same_store(world: World) -> None:
     async def main() -> None:
         async with world.async_client() as client:

@@ -245,7 +245,9 @@ class Rule(Printed):
 
 def _convert_rules(value: Iterable[Rule]) -> tuple[Rule, ...]:
     if isinstance(value, Rule) or not isinstance(value, Iterable):
-        raise PolicyError(f"rules {value!r}: a list of rules is allowed, the first that matches decides")
+        raise PolicyError(
+            f"rules is a {type(value).__name__}: a list of rules is allowed, the first that matches decides"
+        )
     return tuple(value)
 
 

@@ -20,6 +20,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any, Final
 
 import click
@@ -78,6 +79,18 @@ class _Program(click.Group):
         module, _, name = COMMANDS[cmd_name].partition(":")
         found: click.Command = getattr(importlib.import_module(f"pyade.cli.{module}"), name)
         return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; click would look for the nearest name among those that are imported."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            for near in get_close_matches(args[0], COMMANDS, n=1):
+                text = f"{error.format_message()} Did you mean {near!r}?"
+                raise click.UsageError(text, ctx) from None
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; click would answer a closed pipe and Ctrl-C with exit codes of its own."""

@@ -20,6 +20,7 @@ from pyade.testing.apple.fake import FakeApple
 from pyade.testing.business.accounts import TOKEN_PATHS
 from pyade.testing.business.fake import FakeBusiness
 from pyade.testing.http.server import LoopbackServer
+from pyade.text import printable
 
 
 @click.group(help="Serve fakes of Apple's services. Over HTTP, for tests of programs in any language.")
@@ -96,7 +97,9 @@ def _post(url: str, content: bytes) -> bytes:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise click.ClickException(f"no fake answers at {url}: {error}") from None
     if answer.status_code != httpx.codes.OK:
-        raise WrongUsageError(f"the portal refused: {answer.text.strip()}")
+        refused = f"the portal refused: {printable(answer.text.strip())}"
+        hint = ": give the portal_url that pyade fake serve printed" if answer.status_code == 404 else ""
+        raise WrongUsageError(refused + hint)
     return answer.content
 
 

@@ -42,16 +42,18 @@ _UNDONE: Final = (
 
 @click.command(help="Sync with Apple's service. The tokens NAME, or all.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--full", "mode", flag_value="full", help="Fetch Apple's full list of devices.")
-@click.option("--changes", "mode", flag_value="changes", help="Follow the changes, no full list.")
+@click.option("--full", "lists", is_flag=True, help="Fetch Apple's full list of devices.")
+@click.option("--changes", "follows", is_flag=True, help="Follow the changes, no full list.")
 @click.option("--automatic", is_flag=True, help="A nightly job: the longer interval applies.")
 @click.option("--force", is_flag=True, help="Release every device that the full list does not show.")
 @with_apple
-def sync(names: tuple[str, ...], mode: str | None, automatic: bool, force: bool) -> int:
+def sync(names: tuple[str, ...], lists: bool, follows: bool, automatic: bool, force: bool) -> int:
     """Sync tokens."""
+    if lists and follows:
+        raise WrongUsageError("--full and --changes exclude each other: give one, or neither")
     given = settings()
     store = given.open_store()
-    full = None if mode is None else mode == "full"
+    full = lists if lists or follows else None
 
     def sync_one(name: str) -> tuple[SyncReport, int]:
         with given.client_of(store, name) as client, _Line() as line:

@@ -64,6 +64,7 @@ WORDS: Final = {
     "add the key each was written with to keys=": "add the key of each to the file of --store-keys",
     "create one with SecretBox.generate_key()": "create one with pyade store new-key",
     "give one that events() returned": "give one that pyade events printed",
+    "next_step() returns the remaining step": "pyade token steps NAME shows the remaining step",
 }
 """What the library says, and what the command line says instead; a test compares it with the library."""
 

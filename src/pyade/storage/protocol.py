@@ -240,7 +240,17 @@ class Store(Protocol):
         """
 
     def count_devices(self, token_name: str) -> Mapping[str, int]:
-        """Return how many devices have each status: ``core.fleet.groups.status_counts``."""
+        """Return how many devices Apple lists by profile status, and how many are released.
+
+        Returns:
+            A mapping with Apple's ``profile_status`` as the key, such as ``"assigned"`` or ``"empty"``, "" if
+            it is unknown, and ``"released"``; 0 for a status without a device, whether it is a key or not.
+            Hidden devices are not counted. ``core.fleet.groups.status_counts`` computes it from
+            ``device_groups``.
+
+        Raises:
+            UnknownTokenError: There is no token *token_name*.
+        """
 
     def count_unlisted(self, token_name: str, state: SyncState) -> int:
         """Return how many devices ``finish_full_sync`` with *state* would release, without hidden ones."""

@@ -22,6 +22,7 @@ from pyade.testing.business.fake import FakeBusiness
 from pyade.testing.clock import FrozenClock
 from pyade.testing.mac.authority import DeviceAuthority
 from pyade.testing.mac.fake_mac import FakeMac
+from pyade.text import format_utc, pluralize
 
 _APPLE_ID: Final = "it@contoso.com"
 
@@ -152,6 +153,11 @@ class World:
         """
         serial = self.serials[0] if serial_number is None else serial_number
         return FakeMac.from_apple(self.fake, serial, self.authority, **changes)
+
+    def __repr__(self) -> str:
+        """Name the token, and say how many Macs the world began with and what time it is."""
+        macs = pluralize(len(self.serials), "Mac")
+        return f"<World: {macs}, token {self.token.name!r}, {format_utc(self.clock())}>"
 
     def close(self) -> None:
         """Close the client and the store."""

@@ -482,7 +482,8 @@ def test_a_url_of_2000_characters_is_allowed() -> None:
 
 @each("url", ["http://127.0.0.1:8080/enroll", "http://localhost/enroll", "http://[::1]:1/enroll"])
 def test_http_on_this_machine_is_for_tests(url: str) -> None:
-    assert warnings(url=url) == ["url"]
+    (found,) = make(url=url).problems
+    assert (found.severity, found.setting, found.value) == ("warning", "url", url)
 
 
 def test_a_query_is_not_shown_in_errors() -> None:
@@ -499,6 +500,15 @@ def test_certificates_are_der() -> None:
 
 def test_extra_cannot_bypass_a_setting() -> None:
     assert errors(extra={"is_mdm_removable": True, "allow_pairing": False}) == ["extra"]
+
+
+def test_a_misspelled_key_of_apple_is_a_warning_with_the_right_one() -> None:
+    extra = {"is_mdm_removeable": False, "locked": True, "allow_pairing": False, "is_multi_user": False}
+    first, second = make(extra=extra).problems
+    assert (first.severity, first.setting) == ("warning", "extra.is_mdm_removeable")
+    assert "did you mean 'is_mdm_removable'" in first.fix
+    assert (second.severity, second.setting) == ("warning", "extra.locked")
+    assert "did you mean the setting 'locked', which Apple names otherwise?" in second.fix
 
 
 # --- all problems together, with typed errors

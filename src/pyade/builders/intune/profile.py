@@ -88,7 +88,7 @@ def read_profile(reader: JsonReader, own: OwnSettings) -> IntuneProfile:
     if values["auto_advance"] and accounts.administrator is not None:
         accounts = _adapt_to_auto_advance(reader, accounts, problems)
     if values["mandatory"] != values["locked"]:
-        allowed = "the same as isMandatory: it is unclear which of them the portal's lock sets"
+        allowed = "equal to isMandatory, which differs: it is unclear which of them the portal's lock sets"
         problems.append(warning(reader.path_of("profileRemovalDisabled"), "", allowed, "check both values"))
     extra = read_extra(reader, problems)  # rule 2
     reader.check()

@@ -6,6 +6,7 @@ store counts the groups, and reads only the devices of those groups that a quest
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from operator import attrgetter
@@ -139,12 +140,13 @@ def _is_settled(attempt: Attempt) -> bool:
 def status_counts(groups: Mapping[DeviceGroup, int]) -> Mapping[str, int]:
     """Return how many devices Apple lists by profile status, and how many are released.
 
-    The key is "" if the status is unknown, and ``"released"`` for the released ones, which is always there;
-    statuses without a device are not. Hidden devices are not counted.
+    Returns:
+        A mapping with Apple's ``profile_status`` as the key, "" if it is unknown, and ``"released"`` for the
+        released ones, which is always there. Other statuses without a device are left out, but asking for
+        one returns 0. Hidden devices are not counted.
     """
-    counts = {"released": 0}
+    counts = Counter({"released": 0})
     for group, count in groups.items():
         if not group.is_hidden:
-            name = "released" if group.is_released else group.profile_status or ""
-            counts[name] = counts.get(name, 0) + count
+            counts["released" if group.is_released else group.profile_status or ""] += count
     return counts

@@ -19,10 +19,13 @@ Account Settings. That an unattended set-up needs an administrator and no accoun
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Iterator
 from typing import Final
+
+import attrs
 
 from pyade.core.certificate_values import check_all_base64, check_der
 from pyade.core.macos.setup_screens import NOT_ON_MACOS, SkipKeys, nearest_screens
@@ -270,7 +273,8 @@ def _texts(profile: ProfileSettings) -> Iterator[Problem]:
 def _url(setting: str, url: str) -> Iterator[Problem]:
     parts = split_url(url)
     # Query, user and password may be secret: only the rest is shown.
-    shown = _cut(f"{parts.scheme}://{host_of(url)}{parts.path}") if parts else ""
+    place = parts.netloc.rpartition("@")[2] if parts else ""
+    shown = _cut(f"{parts.scheme}://{place}{parts.path}") if parts else ""
     if not re.fullmatch(r"[!-~]+", url) or re.search(r'["<>\\^`{|}]|%(?![0-9A-Fa-f]{2})', url):
         yield Problem(
             setting, shown, "a percent-encoded https URL in ASCII", "encode space and other characters"
@@ -441,6 +445,12 @@ def _extra(profile: ProfileSettings) -> Iterator[Problem]:
                 "keys that the profile has no setting for",
                 "use the setting instead",
             )
+        else:
+            names = [*APPLE_KEYS, *(field.name for field in attrs.fields(type(profile)))]
+            for near in difflib.get_close_matches(key[:80], names, n=1, cutoff=0.8):
+                setting = f"the setting {near!r}, which Apple names otherwise"
+                fix = f"did you mean {repr(near) if near in APPLE_KEYS else setting}? It is sent as it is"
+                yield warning(f"extra.{_cut(key)}", "", "a key in Apple's spelling", fix)
 
 
 def _is_json(value: object) -> bool:

@@ -11,8 +11,10 @@
 
 A store that encrypts secrets must also pass ``pyade.testing.contract.encryption.EncryptionContract``.
 
-Put ``pytest.register_assert_rewrite("pyade.testing.contract")`` into your ``conftest.py``, so that a failed
-``assert`` shows its values. The suite never sleeps, reads a real clock or uses a network.
+``EnrollmentContract`` of ``pyade.testing.contract.enrollments`` is the suite for ``EnrollmentStore``. They
+never sleep, read a real clock or use a network; pyade's pytest plugin lets a failed ``assert`` show its
+values; with ``-p no:pyade``, put ``pytest.register_assert_rewrite("pyade.testing.contract")`` into your
+``conftest.py``.
 """
 # ruff: noqa: S101, S106 - a test suite; its secrets are made up
 

@@ -436,6 +436,7 @@ class ReadingPromises:
         commit(store, Device(serial_number="D"))
         commit(store, event("E", OpType.DELETED, 0))
         assert store.count_devices("hq") == {"empty": 2, "levitating": 1, "": 1, "released": 1}
+        assert store.count_devices("hq")["assigned"] == 0
 
 
 class AttemptPromises:
