@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 import attrs
 import pytest
+from tests.cases import each
 
 import pyade
 import pyade.apple
@@ -586,3 +587,39 @@ class TestCheckArguments:
             return len(list(values))
 
         assert names(iter("ab")) == 2
+
+
+@each(
+    ("call", "message"),
+    [
+        (lambda world, api: api.Client(), "Client: token is missing: a Token or a function is allowed"),
+        (
+            lambda world, api: api.Client(world.token, tranport=None),
+            "Client: tranport is not an argument: transport is allowed",
+        ),
+        (
+            lambda world, api: api.Syncer(world.client(), world.store).sync(ful=True),
+            "Syncer.sync: ful is not an argument: full is allowed",
+        ),
+        (
+            lambda world, api: api.Syncer(world.client(), world.store, None),
+            "Syncer: argument 3 is given without a name: policy= or clock= or progress= is allowed",
+        ),
+    ],
+)
+def test_an_argument_that_is_missing_unknown_or_one_too_many_is_named(
+    world: World, call: Callable[[World, Any], object], message: str
+) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        call(world, pyade)
+    assert str(caught.value) == message
+
+
+def test_a_type_error_from_inside_stays_what_it_is() -> None:
+    @check_arguments
+    def add(one: int, other: Any) -> Any:
+        return one + other
+
+    with pytest.raises(TypeError, match="unsupported operand") as caught:
+        add(1, "2")
+    assert not isinstance(caught.value, ArgumentError)

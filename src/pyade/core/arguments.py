@@ -20,12 +20,15 @@ The rules of this file:
 7. No error shows anything of a text or of bytes: it may be a secret in the wrong place.
 8. A type that is imported for type checkers alone is found by its name in the packages of pyade. A type that
    no package offers allows everything, as ``Any`` does.
+9. An argument that is missing, unknown or one too many is named as well, with the public name of the class:
+   Python would name the constructor of a private base.
 """
 
 from __future__ import annotations
 
 import collections.abc
 import contextlib
+import difflib
 import functools
 import inspect
 import sys
@@ -334,6 +337,8 @@ _SIMPLE: Final[Mapping[Any, ArgumentType | None]] = {
 }
 
 
+_NAMED: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
 T = TypeVar("T")
 CallableT = TypeVar("CallableT", bound=Callable[..., Any])
 
@@ -385,6 +390,10 @@ def _wrap_function(function: Callable[..., Any], check: ArgumentCheck) -> Callab
         try:
             if error is None:
                 return function(*args, **named)
+        except TypeError as raised:
+            error = check.error_of_call(raised, args, named)
+            if error is None:
+                raise
         finally:
             del args, named
         raise error
@@ -398,6 +407,10 @@ def _wrap_coroutine(function: Callable[..., Any], check: ArgumentCheck) -> Calla
         try:
             if error is None:
                 return await function(*args, **named)
+        except TypeError as raised:
+            error = check.error_of_call(raised, args, named)
+            if error is None:
+                raise
         finally:
             del args, named
         raise error
@@ -468,9 +481,7 @@ class ArgumentCheck:
 
     def error_for(self, args: tuple[Any, ...], named: dict[str, Any]) -> ArgumentError | None:
         """Return the error for the first argument of a wrong type; None if there is none."""
-        owner = self._owner
-        if self._is_bound and args:
-            owner = args[0] if isinstance(args[0], type) else type(args[0])
+        owner = self._owner_of(args)
         known = self._known.get(owner) or self._of(owner)
         for (name, expected), value in zip(known.by_position, args, strict=False):
             if expected is not None and not expected.accepts(value):
@@ -481,11 +492,52 @@ class ArgumentCheck:
                 return self._error(owner, name, expected, value)
         return None
 
+    def error_of_call(
+        self, raised: TypeError, args: tuple[Any, ...], named: dict[str, Any]
+    ) -> ArgumentError | None:
+        """Return the error for an argument that is missing, unknown or one too many; else None.
+
+        Args:
+            raised: What the call of the function raised.
+            args: The arguments of the call.
+            named: Those given by name.
+        """
+        if raised.__traceback__ is None or raised.__traceback__.tb_next is not None:
+            return None  # raised inside of the function, rule 9
+        owner = self._owner_of(args)
+        parameters = inspect.signature(self._function).parameters.values()
+        known = self._of(owner).by_name
+        takes_more = any(one.kind is one.VAR_KEYWORD for one in parameters) and len(known) <= len(parameters)
+        for name in named.keys() - known.keys() if not takes_more else ():
+            close = difflib.get_close_matches(name, known, 1) or list(known)[self._is_bound :]
+            return ArgumentError(self._name(owner), name, "not an argument", " or ".join(close))
+        positional = self._of(owner).by_position
+        if len(args) > len(positional):
+            named_only = [f"{one.name}=" for one in parameters if one.kind is one.KEYWORD_ONLY]
+            number = len(positional) + 1 - self._is_bound
+            allowed = " or ".join(named_only) or "none"
+            return ArgumentError(self._name(owner), f"argument {number}", "given without a name", allowed)
+        given = {name for (name, _), _ in zip(positional, args, strict=False)} | named.keys()
+        for one in parameters:
+            if one.default is one.empty and one.kind in _NAMED and one.name not in given:
+                expected = known[one.name]
+                return ArgumentError(
+                    self._name(owner), one.name, "missing", expected.description if expected else "a value"
+                )
+        return None
+
+    def _owner_of(self, args: tuple[Any, ...]) -> type | None:
+        if not (self._is_bound and args):
+            return self._owner
+        return args[0] if isinstance(args[0], type) else type(args[0])
+
+    def _name(self, owner: type | None) -> str:
+        if owner is None:
+            return self._function.__qualname__
+        return f"{owner.__name__}.{self._function.__name__}".removesuffix(".__init__")
+
     def _error(self, owner: type | None, name: str, expected: ArgumentType, value: Any) -> ArgumentError:
-        function = self._function.__qualname__
-        if owner is not None:
-            function = f"{owner.__name__}.{self._function.__name__}".removesuffix(".__init__")
-        return ArgumentError(function, name, describe(value, expected), expected.description)
+        return ArgumentError(self._name(owner), name, describe(value, expected), expected.description)
 
     def _of(self, owner: type | None) -> _Types:
         if owner not in self._known:
