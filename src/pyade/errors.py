@@ -399,7 +399,7 @@ class TransportError(PyadeError):
 
 
 class CertificateError(TransportError):
-    """The certificate of the server or of a proxy is not trusted; nothing was sent, and nothing is retried."""
+    """The certificate of the server or of a proxy is not trusted: nothing was sent or retried."""
 
 
 class DeadlineError(TransportError):
