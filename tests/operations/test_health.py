@@ -157,11 +157,14 @@ def test_unaccepted_terms_are_reported(world: HealthWorld) -> None:
     problem = only_problem(world.diagnose(), "T_C_NOT_SIGNED")
     assert problem.severity is Severity.ERROR
     assert "administrator" in problem.fix
+    assert str(problem).count(problem.fix) == 1
 
 
 def test_token_that_apple_refuses_is_reported(world: HealthWorld) -> None:
     world.apple.generate_token("hq")
-    assert only_problem(world.diagnose(), "signature_invalid").severity is Severity.ERROR
+    problem = only_problem(world.diagnose(), "signature_invalid")
+    assert problem.severity is Severity.ERROR
+    assert str(problem).count(problem.fix) == 1
     assert world.diagnose(asks=False).is_healthy, "no request was sent"
 
 

@@ -242,11 +242,11 @@ def _check_account(token: Token, *, is_reported: bool) -> Flow[tuple[list[Proble
         account = yield from ask(ReadAccount(token))  # rule 1
     except ClockError as error:
         return [Problem("clock", "", str(error), "synchronize the clock of this machine with NTP")], token
-    except TermsError as error:
-        return [Problem(where, "", str(error), error.next_step)], token
     except PyadeError as error:
-        text = f"Apple could not be asked: {error}"
-        return [Problem(where, "", text, getattr(error, "next_step", ""))], token
+        fix = getattr(error, "next_step", "")
+        text = str(error).removesuffix(f"; {fix}")  # the fix of a problem follows its text
+        text = text if isinstance(error, TermsError) else f"Apple could not be asked: {text}"
+        return [Problem(where, "", text, fix)], token
     if is_reported:  # rule 4
         return [], token
     if token.server_uuid and account.server_uuid and token.server_uuid != account.server_uuid:
