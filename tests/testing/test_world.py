@@ -19,6 +19,7 @@ from pyade import (
     EnrollmentService,
     MdmService,
     Scheduler,
+    SessionCache,
     Syncer,
     TokenService,
     UserAffinity,
@@ -84,6 +85,18 @@ def test_the_client_of_a_world_uses_a_renewed_token(world: World) -> None:
     assert world.client.account().server_name == "Contoso MDM"
 
 
+def test_clients_of_a_world_can_share_their_sessions(world: World) -> None:
+    async def ask(sessions: SessionCache) -> None:
+        async with world.async_client_for(world.token, sessions=sessions) as client:
+            await client.account()
+
+    sessions = SessionCache()
+    with world.client_for(world.token, sessions=sessions) as client:
+        client.account()
+    anyio.run(ask, sessions)
+    assert [request.path for request in world.fake.requests] == ["/session", "/account", "/account"]
+
+
 def test_the_business_clients_of_a_world_change_its_fleet_by_its_clock(world: World) -> None:
     (bought, another) = world.fake.add_devices(2)
     with world.business_client() as client:
@@ -143,6 +156,15 @@ def test_a_mac_without_a_profile_and_an_unknown_mac_say_so(world: World) -> None
         world.mac()
     with pytest.raises(PortalError, match="J06W000001"):
         world.mac("C02UNKNOWN01")
+
+
+def test_a_mac_that_sends_another_serial_number_records_why_it_was_refused(world: World) -> None:
+    service = EnrollmentService(world.store, mdm=MDM, acme=ACME, trust=world.trust)
+    mac = assigned(world).mac(extra={"SERIAL": "C02UNKNOWN01"})
+    with pytest.raises(MacError):
+        mac.enroll(service)
+    (line,) = mac.history
+    assert line.startswith("POST https://mdm.contoso.com/enroll: 403 (")
 
 
 def test_the_web_view_of_a_service_alone_ends_at_the_sign_in_page(world: World) -> None:

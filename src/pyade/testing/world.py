@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from pyade.apple.client import AsyncClient, Client
+from pyade.apple.http.sessions import SessionCache
 from pyade.business import AccountProvider, ApiAccount, AsyncBusinessClient, BusinessClient
 from pyade.core.arguments import check_arguments
 from pyade.core.token import Token
@@ -83,14 +84,25 @@ class World:
         self.store.add_token(self.token)
         self.client: Client = self.client_for(self._newest_token)
 
-    def client_for(self, token: Token | Callable[[], Token]) -> Client:
-        """Return a client for *token* that sends its requests to the fake; for schedulers and services."""
-        return Client(token, transport=self.fake.transport(), clock=self.clock, sleep=self.clock.sleep)
+    def client_for(
+        self, token: Token | Callable[[], Token], *, sessions: SessionCache | None = None
+    ) -> Client:
+        """Return a client for *token* that sends its requests to the fake; for schedulers and services.
 
-    def async_client_for(self, token: Token | Callable[[], Token]) -> AsyncClient:
-        """Return an asynchronous client for *token* that sends its requests to the fake."""
+        Args:
+            token: The token, or a callable that returns it.
+            sessions: A cache shared between clients; None for a cache of this client alone.
+        """
+        transport = self.fake.transport()
+        return Client(token, transport=transport, clock=self.clock, sleep=self.clock.sleep, sessions=sessions)
+
+    def async_client_for(
+        self, token: Token | Callable[[], Token], *, sessions: SessionCache | None = None
+    ) -> AsyncClient:
+        """Return what ``client_for`` returns, asynchronous; close it with ``async with``."""
+        transport = self.fake.transport()
         return AsyncClient(
-            token, transport=self.fake.transport(), clock=self.clock, sleep=self.clock.sleep_async
+            token, transport=transport, clock=self.clock, sleep=self.clock.sleep_async, sessions=sessions
         )
 
     def async_client(self) -> AsyncClient:
