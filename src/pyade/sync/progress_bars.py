@@ -264,5 +264,6 @@ def _is_terminal(stream: Any) -> bool:
 
 
 def _clear_line(handler: logging.StreamHandler[Any], _record: logging.LogRecord) -> bool:
-    handler.stream.write(f"\r{' ' * _width()}\r")
+    with contextlib.suppress(Exception):  # rule 4: an error here would end what logs
+        handler.stream.write(f"\r{' ' * _width()}\r")
     return True
