@@ -26,7 +26,7 @@ from pyade import (
     doctor,
 )
 from pyade.enrollment import AsyncEnrollmentService, EnrollmentApp
-from pyade.errors import ArgumentError, CredentialError
+from pyade.errors import ArgumentError, CredentialError, DuplicateTokenError
 from pyade.operations import overview
 from pyade.storage import SQLiteStore
 from pyade.testing import FrozenClock, MacError, PortalError, World, demo
@@ -198,6 +198,16 @@ def test_a_demo_keeps_its_store_in_a_file_if_it_gets_a_path(tmp_path: Path) -> N
         Syncer(world.client, world.store).sync()
     with SQLiteStore(tmp_path / "ade.db") as store:
         assert store.count_devices("hq")
+
+
+def test_a_demo_that_cannot_begin_closes_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[SQLiteStore] = []
+    close = SQLiteStore.close
+    monkeypatch.setattr(SQLiteStore, "close", lambda store: (closed.append(store), close(store)))
+    demo(0, path=tmp_path / "ade.db").close()
+    with pytest.raises(DuplicateTokenError):
+        demo(0, path=tmp_path / "ade.db")
+    assert len(closed) == 2
 
 
 def test_a_demo_refuses_a_wrong_kind_of_argument() -> None:

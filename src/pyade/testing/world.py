@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime
 from functools import cached_property
 from types import TracebackType
@@ -48,8 +49,11 @@ def demo(
         StoreError: The file cannot be opened.
     """
     clock = FrozenClock(utc_now().replace(microsecond=0) if start is None else start)
-    store = None if path is None else SQLiteStore(path, clock=clock)
-    return World(clock, devices=devices, store=store)
+    with ExitStack() as undo:
+        store = None if path is None else undo.enter_context(SQLiteStore(path, clock=clock))
+        world = World(clock, devices=devices, store=store)
+        undo.pop_all()
+    return world
 
 
 @check_arguments
