@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import stat
 from pathlib import Path
 
@@ -165,3 +166,16 @@ def test_a_file_with_a_private_key_is_for_its_owner(tmp_path: Path) -> None:
     path.chmod(0o644)
     write_new(path, b"new secret", private=True, force=True)
     assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new secret", 0o600)
+
+
+def test_a_file_that_cannot_be_written_whole_is_not_there(tmp_path: Path) -> None:
+    """Else the next try would find a part of a key, and say that the file exists."""
+    path = tmp_path / "key.pem"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(WrongUsageError, match="cannot be written"):
+            write_new(path, b"x" * 100, private=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not path.exists()
