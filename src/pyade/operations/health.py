@@ -199,7 +199,7 @@ def _token_problems(token: Token, state: SyncState, now: datetime) -> Iterator[P
         )
         if was_renewed(token, state):
             text = f"not synced since the token was renewed; {text}"
-            fix = "sync it: that is allowed 15 minutes after the last sync, and a Scheduler does it by itself"
+            fix = "sync it again: that is allowed 15 minutes after the last sync"
         yield warning(where, "", f"{text}: {state.last_error}", fix)
     for failure in state.assignment_errors.values():
         problem = failure_problem(failure.profile, failure.devices, failure.error)
