@@ -14,7 +14,7 @@ from pyade.assignment.assigner import Assigner
 from pyade.assignment.report import AssignReport
 from pyade.cli.app import DONE, FAILED, code_of
 from pyade.cli.files import WrongUsageError, passphrase_for, read_bytes, read_lines
-from pyade.cli.options import Settings, check_name, settings, with_apple, with_store
+from pyade.cli.options import Settings, check_name, settings, show_result, with_apple, with_store
 from pyade.cli.output import Json, plain, show, show_json, tell
 from pyade.cli.profile_files import read_profile_file, with_intune
 from pyade.core.fleet.device import DeviceResult
@@ -118,10 +118,7 @@ def doctor_command(offline: bool, push: str | None, passphrase_file: str | None,
         push=None if push is None else _push_certificate(push, passphrase_file),
         expected_serials=() if serials is None else read_lines(serials),
     )
-    if given.json:
-        show_json(report)
-    else:
-        show(report)
+    show_result(report)
     return DONE if report.is_healthy else FAILED
 
 
