@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Any, Final, Self
+from typing import Any, Final
 
-import attrs
 import click
 
 from pyade.assignment.assigner import Assigner
@@ -27,7 +25,6 @@ from pyade.operations.health import doctor
 from pyade.operations.token_overview import overview
 from pyade.storage.protocol import Store
 from pyade.sync.report import SyncOutcome, SyncReport
-from pyade.sync.runners import Progress
 from pyade.sync.syncer import Syncer
 from pyade.text import printable
 
@@ -54,8 +51,8 @@ def sync(names: tuple[str, ...], mode: str | None, automatic: bool, force: bool)
     full = None if mode is None else mode == "full"
 
     def sync_one(name: str) -> tuple[SyncReport, int]:
-        with given.client_of(store, name) as client, _Line() as line:
-            syncer = Syncer(client, store, progress=line.show)
+        with given.client_of(store, name) as client:
+            syncer = Syncer(client, store, progress=_shows_progress(given))
             report = syncer.sync(full=full, automatic=automatic, force=force)
             while report.continues:
                 report = syncer.sync(full=full, automatic=automatic, force=force)
@@ -78,8 +75,8 @@ def assign(names: tuple[str, ...], file: str | None, preview: bool, **intune: An
 
     def assign_one(name: str) -> tuple[Any, int]:
         _check_ready(store, name, default)
-        with given.client_of(store, name) as client, _Line() as line:
-            assigner = Assigner(client, store, progress=line.show)
+        with given.client_of(store, name) as client:
+            assigner = Assigner(client, store, progress=_shows_progress(given))
             if preview:
                 plan = assigner.preview(default)
                 return ({"token_name": name, **plan.to_dict()} if given.json else f"{name}: {plan}"), DONE
@@ -178,28 +175,6 @@ def _is_done(report: AssignReport) -> bool:
     return is_assigned and not (has_error or report.holder or report.plan.without_profile)
 
 
-@attrs.define
-class _Line:
-    """Shows progress on stderr: one line that changes on a terminal, else one line in ten seconds."""
-
-    _width: int = 0
-    _shown_at: datetime = attrs.field(factory=utc_now)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._width:
-            sys.stderr.write(f"\r{'':{self._width}}\r")
-            sys.stderr.flush()
-
-    def show(self, progress: Progress) -> None:
-        """Show how far the work is."""
-        text = str(progress)
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r{text:<{self._width}}")
-            sys.stderr.flush()
-            self._width = max(self._width, len(text))
-        elif settings().verbose or (utc_now() - self._shown_at).total_seconds() >= 10:
-            self._shown_at = utc_now()
-            tell(text)
+def _shows_progress(given: Settings) -> bool:
+    """Return True if a person watches; the mail of a nightly job has no progress."""
+    return given.verbose or sys.stderr.isatty()
