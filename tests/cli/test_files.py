@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import plistlib
 import resource
 import stat
 from pathlib import Path
@@ -150,6 +151,19 @@ def test_an_enrollment_profile_is_shown_without_its_secrets(
     assert "https://ca.contoso.com/acme/directory" in text
     assert "once-only" not in text + found.out
     assert "hidden-challenge" not in text + found.out
+
+
+def test_an_address_in_a_profile_is_shown_without_what_may_be_a_secret(run: Run, tmp_path: Path) -> None:
+    mdm = {
+        "PayloadType": "com.apple.mdm",
+        "ServerURL": "https://it:s3cret@mdm.example.com/mdm?key=s3cret#s3cret",
+    }
+    (tmp_path / "x.mobileconfig").write_bytes(plistlib.dumps({"PayloadContent": [mdm]}))
+    shown = run("decode", "mobileconfig", "x.mobileconfig", code=1).out
+    found = run("decode", "mobileconfig", "x.mobileconfig", "--json", code=1).json
+    assert "  ServerURL: https://…@mdm.example.com/mdm?…\n" in shown
+    assert found["payloads"][0]["ServerURL"] == "https://…@mdm.example.com/mdm?…"
+    assert "s3cret" not in f"{shown}{found}"
 
 
 def test_a_profile_that_a_mac_refuses_has_the_exit_code_1(run: Run, tmp_path: Path) -> None:
