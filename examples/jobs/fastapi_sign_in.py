@@ -5,9 +5,8 @@ Run it: ``uvicorn --app-dir examples/jobs fastapi_sign_in:app``.
 
 from fastapi import FastAPI
 
-from pyade import AcmeIssuer, Assigner, AsyncEnrollmentService, EnrollmentProfile, MdmService, Syncer
-from pyade.core import User, UserAffinity
-from pyade.enrollment import EnrollmentApp
+from pyade import AcmeIssuer, Assigner, EnrollmentProfile, MdmService, Syncer, User, UserAffinity
+from pyade.enrollment import AsyncEnrollmentService, EnrollmentApp
 from pyade.testing import demo
 
 world = demo()  # in a service: a PostgresStore, and no trust=
@@ -36,5 +35,6 @@ mdm = MdmService(
 )
 acme = AcmeIssuer(directory_url="https://ca.contoso.com/acme/directory")
 service = AsyncEnrollmentService(world.store, mdm=mdm, acme=acme, sign_in=Provider(), trust=world.trust)
-app = FastAPI()  # add your own routes first
-app.mount("/", EnrollmentApp(service, end_sign_in=end_sign_in))
+enrollment = EnrollmentApp(service, end_sign_in=end_sign_in)
+app = FastAPI(lifespan=enrollment.lifespan)  # add your own routes first
+app.mount("/", enrollment)
