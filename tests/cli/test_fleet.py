@@ -65,14 +65,14 @@ def test_an_address_that_cannot_be_used_is_wrong_usage(run: Run, fleet: FakeAppl
 
 
 def test_a_profile_is_previewed_and_then_assigned(run: Run, fleet: FakeApple, tmp_path: Path) -> None:
-    assert "run pyade sync hq first" in run("assign", "--profile", "profile.json", "--preview").err
+    assert "(run pyade sync first)" in run("assign", "--profile", "profile.json", "--preview").out
     run("sync")
     plan = run("assign", "--profile", "profile.json", "--preview", "--json").json["tokens"][0]
     (group,) = plan["groups"]
     assert (plan["due"], len(group["serials"]), group["profile"]) == (3, 3, "Standard Mac")
     assert fleet.counts["POST /profile"] == 0
     without = run("assign", code=1)
-    assert "give --profile FILE" in without.err
+    assert (without.err, "gives one (give --profile FILE)" in without.out) == ("", True)
     report = run("assign", "--profile", "profile.json", "--json").json["tokens"][0]
     assert (report["counts"], report["is_complete"]) == ({"SUCCESS": 3}, True)
     assert "3 have it already" in run("assign").out

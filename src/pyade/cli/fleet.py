@@ -17,7 +17,6 @@ from pyade.cli.output import Json, plain, show, show_json, tell
 from pyade.cli.profile_files import read_profile_file, with_intune
 from pyade.core.fleet.device import DeviceResult
 from pyade.core.problems import Severity
-from pyade.core.profile.profile import EnrollmentProfile
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.errors import DamagedRecordError, PyadeError, SigningError
 from pyade.flow import utc_now
@@ -74,7 +73,6 @@ def assign(names: tuple[str, ...], file: str | None, preview: bool, **intune: An
     store = given.open_store()
 
     def assign_one(name: str) -> tuple[Any, int]:
-        _check_ready(store, name, default)
         with given.client_of(store, name) as client:
             assigner = Assigner(client, store, progress=_shows_progress(given))
             if preview:
@@ -138,14 +136,6 @@ def _chosen(store: Store, names: Sequence[str]) -> tuple[str, ...]:
     if not known:
         raise WrongUsageError("no token is stored: begin with pyade token new NAME --consent")
     return tuple(dict.fromkeys(names or sorted(known)))
-
-
-def _check_ready(store: Store, name: str, default: EnrollmentProfile | None) -> None:
-    """Check that there is something to assign."""
-    if store.sync_state(name).succeeded_at is None:
-        tell(f"{name} was never synced completely: run pyade sync {name} first")
-    if default is None and store.default_profile(name) is None:
-        tell(f"{name} has no default profile: give --profile FILE")
 
 
 def _for_each(given: Settings, names: Sequence[str], work: Callable[[str], tuple[Any, int]]) -> int:
