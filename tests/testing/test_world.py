@@ -203,7 +203,12 @@ def test_a_demo_keeps_its_store_in_a_file_if_it_gets_a_path(tmp_path: Path) -> N
 def test_a_demo_that_cannot_begin_closes_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[SQLiteStore] = []
     close = SQLiteStore.close
-    monkeypatch.setattr(SQLiteStore, "close", lambda store: (closed.append(store), close(store)))
+
+    def close_and_note(store: SQLiteStore) -> None:
+        closed.append(store)
+        close(store)
+
+    monkeypatch.setattr(SQLiteStore, "close", close_and_note)
     demo(0, path=tmp_path / "ade.db").close()
     with pytest.raises(DuplicateTokenError):
         demo(0, path=tmp_path / "ade.db")

@@ -69,7 +69,7 @@ def ask(real_token: Token, account: ApiAccount) -> Ask:
     """Return a function that asks Apple something with the client of some kind."""
 
     def asked(kind: str, base_url: str, **options: Any) -> object:
-        options = {"base_url": base_url, "retries": 0} | options
+        options = {"retries": 0, **options, "base_url": base_url}
         if kind.endswith("business"):
             options["token_url"] = f"{base_url}/auth/oauth2/token"
         if kind == "sync":
