@@ -156,6 +156,8 @@ def test_a_mac_without_a_profile_and_an_unknown_mac_say_so(world: World) -> None
         world.mac()
     with pytest.raises(PortalError, match="J06W000001"):
         world.mac("C02UNKNOWN01")
+    with demo(0) as empty, pytest.raises(PortalError, match="without Macs: give the serial number"):
+        empty.mac()
 
 
 def test_a_mac_that_sends_another_serial_number_records_why_it_was_refused(world: World) -> None:
@@ -218,3 +220,5 @@ def test_a_demo_that_cannot_begin_closes_its_file(tmp_path: Path, monkeypatch: p
 def test_a_demo_refuses_a_wrong_kind_of_argument() -> None:
     with pytest.raises(ArgumentError, match="devices"):
         demo("3")  # type: ignore[arg-type]
+    with pytest.raises(PortalError, match="count is -1: 0 or more is allowed"):
+        demo(-1)

@@ -22,6 +22,7 @@ from pyade.testing.apple.fake import FakeApple
 from pyade.testing.apple.model import Server
 from pyade.testing.business.fake import FakeBusiness
 from pyade.testing.clock import FrozenClock
+from pyade.testing.errors import PortalError
 from pyade.testing.mac.authority import DeviceAuthority
 from pyade.testing.mac.fake_mac import FakeMac
 
@@ -46,6 +47,7 @@ def demo(
 
     Raises:
         DuplicateTokenError: The file has a token ``hq`` already.
+        PortalError: *devices* is below 0.
         StoreError: The file cannot be opened.
     """
     clock = FrozenClock(utc_now().replace(microsecond=0) if start is None else start)
@@ -166,7 +168,9 @@ class World:
             MacError: No profile is assigned to it: run an assignment first.
             PortalError: There is no such device.
         """
-        serial = self.serials[0] if serial_number is None else serial_number
+        serial = next(iter(self.serials), None) if serial_number is None else serial_number
+        if serial is None:
+            raise PortalError("the world began without Macs: give the serial number of one")
         return FakeMac.from_apple(self.fake, serial, self.authority, **changes)
 
     def close(self) -> None:
