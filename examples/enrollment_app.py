@@ -100,12 +100,14 @@ def make_app(store: EnrollmentStore, *, origin: str, signer: Signer, trust: Devi
         trust=trust,
         sign_in=provider,
     )
+    app = EnrollmentApp(service, end_sign_in=provider.end)
     return Starlette(
         routes=[
             Route("/", lambda _: PlainTextResponse("The rest of your service.\n")),
             Route("/idp", provider.page, methods=["GET", "POST"]),
-            Mount("/ade", app=EnrollmentApp(service, end_sign_in=provider.end)),
-        ]
+            Mount("/ade", app=app),
+        ],
+        lifespan=app.lifespan,
     )
 
 

@@ -594,15 +594,15 @@ class TestCheckArguments:
     [
         (lambda world, api: api.Client(), "Client: token is missing: a Token or a function is allowed"),
         (
-            lambda world, api: api.Client(world.token, tranport=None),
+            lambda world, api: api.Client(world.store.tokens()[0], tranport=None),
             "Client: tranport is not an argument: transport is allowed",
         ),
         (
-            lambda world, api: api.Syncer(world.client(), world.store).sync(ful=True),
+            lambda world, api: api.Syncer(world.client, world.store).sync(ful=True),
             "Syncer.sync: ful is not an argument: full is allowed",
         ),
         (
-            lambda world, api: api.Syncer(world.client(), world.store, None),
+            lambda world, api: api.Syncer(world.client, world.store, None),
             "Syncer: argument 3 is given without a name: policy= or clock= or progress= is allowed",
         ),
     ],

@@ -369,6 +369,7 @@ def test_repr_of_an_object_with_fields_is_one_short_line_without_what_is_not_set
     assert repr(device) == "Device(serial_number='C02XL0GSJGH5', model='Mac')"
     event = Event(id="1-1.0", kind=EventKind.ADDED, token_name="hq", at=datetime(2026, 3, 1, tzinfo=UTC))
     assert repr(event).startswith("Event(id='1-1.0', kind=<EventKind.ADDED: 'added'>, token_name='hq', at=")
+    assert repr(event).endswith("token_name='hq', at=2026-03-01 00:00:00+00:00)")
     assert "serial_number" not in repr(event)
     assert repr(SyncState()) == "SyncState()"
     for text in ("x", "long\n" * 1_000, "\u202e" * 80):

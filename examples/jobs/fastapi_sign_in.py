@@ -35,5 +35,6 @@ mdm = MdmService(
 )
 acme = AcmeIssuer(directory_url="https://ca.contoso.com/acme/directory")
 service = AsyncEnrollmentService(world.store, mdm=mdm, acme=acme, sign_in=Provider(), trust=world.trust)
-app = FastAPI()  # add your own routes first
-app.mount("/", EnrollmentApp(service, end_sign_in=end_sign_in))
+enrollment = EnrollmentApp(service, end_sign_in=end_sign_in)
+app = FastAPI(lifespan=enrollment.lifespan)  # add your own routes first
+app.mount("/", enrollment)

@@ -36,6 +36,7 @@
     │   ├── ServerError           5xx, also after the retries
     │   └── ResponseError         a success whose body cannot be read
     ├── TransportError            no response arrived; ``effect_unknown`` says whether Apple may have acted
+    │   ├── CertificateError      the certificate of the server is not trusted; nothing was sent
     │   └── DeadlineError         not within ``deadline_s``
     ├── ClientError               a client that was closed, or is used in a second event loop
     ├── ActivityError             an activity did not end in time or was lost; ``outcome`` can be resumed
@@ -395,6 +396,10 @@ class TransportError(PyadeError):
         known = "; Apple may have acted on it" if self.effect_unknown else ""
         step = f"; {self.next_step}" if self.next_step else ""
         return f"{self.operation}: {self.reason}{known}{step}"
+
+
+class CertificateError(TransportError):
+    """The certificate of the server or of a proxy is not trusted: nothing was sent or retried."""
 
 
 class DeadlineError(TransportError):

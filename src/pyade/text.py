@@ -163,7 +163,13 @@ def _shown_fields(owner: Any) -> Iterator[str]:
             yield name
 
 
-_SHORT: Final = reprlib.Repr()
+class _Short(reprlib.Repr):
+    def repr_datetime(self, value: datetime, _level: int) -> str:
+        """Return a time that can be read: its ``repr`` would be cut in the middle."""
+        return str(value)
+
+
+_SHORT: Final = _Short()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, 60, 60
 _SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = _SHORT.maxfrozenset = 3
 

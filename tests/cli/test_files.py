@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import plistlib
+import resource
 import stat
 from pathlib import Path
 
@@ -151,6 +153,19 @@ def test_an_enrollment_profile_is_shown_without_its_secrets(
     assert "hidden-challenge" not in text + found.out
 
 
+def test_an_address_in_a_profile_is_shown_without_what_may_be_a_secret(run: Run, tmp_path: Path) -> None:
+    mdm = {
+        "PayloadType": "com.apple.mdm",
+        "ServerURL": "https://it:s3cret@mdm.example.com/mdm?key=s3cret#s3cret",
+    }
+    (tmp_path / "x.mobileconfig").write_bytes(plistlib.dumps({"PayloadContent": [mdm]}))
+    shown = run("decode", "mobileconfig", "x.mobileconfig", code=1).out
+    found = run("decode", "mobileconfig", "x.mobileconfig", "--json", code=1).json
+    assert "  ServerURL: https://…@mdm.example.com/mdm?…\n" in shown
+    assert found["payloads"][0]["ServerURL"] == "https://…@mdm.example.com/mdm?…"
+    assert "s3cret" not in f"{shown}{found}"
+
+
 def test_a_profile_that_a_mac_refuses_has_the_exit_code_1(run: Run, tmp_path: Path) -> None:
     (tmp_path / "x.mobileconfig").write_bytes(b"<plist version='1.0'><dict/></plist>")
     assert "error" in run("decode", "mobileconfig", "x.mobileconfig", code=1).out
@@ -165,3 +180,16 @@ def test_a_file_with_a_private_key_is_for_its_owner(tmp_path: Path) -> None:
     path.chmod(0o644)
     write_new(path, b"new secret", private=True, force=True)
     assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new secret", 0o600)
+
+
+def test_a_file_that_cannot_be_written_whole_is_not_there(tmp_path: Path) -> None:
+    """Else the next try would find a part of a key, and say that the file exists."""
+    path = tmp_path / "key.pem"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(WrongUsageError, match="cannot be written"):
+            write_new(path, b"x" * 100, private=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not path.exists()

@@ -18,7 +18,7 @@ from pyade.testing import FakeApple, Fault
 from pyade.testing.store_examples import commit, example_device, example_token
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # ten processes; each command has tests in this process, too
 def test_from_nothing_to_a_synced_and_assigned_fleet(shell: Shell) -> None:
     with shell.fake("--devices", "3") as served:
         begun = shell("token", "new", "hq", "--consent", "--scope-tag", "emea")

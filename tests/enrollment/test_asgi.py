@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ import anyio.lowlevel
 import attrs
 import httpx
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from tests.enrollment.conftest import ADA, HOST, LEGACY, MODERN, Organization
@@ -438,6 +440,19 @@ def test_lifespan_is_supported_and_warns_about_expiring_certificates(
     assert not caplog.messages
     live(place, "startup", "shutdown", push=push)
     assert f"{NOW + timedelta(days=10):%Y-%m-%d}" in caplog.text
+
+
+def test_server_whose_port_is_taken_says_nothing_about_the_lifespan(
+    place: Organization, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It shuts the application down, and cancels what still runs when that is complete."""
+    app = EnrollmentApp(place.service(), end_sign_in=query_sign_in)
+    with socket.create_server(("127.0.0.1", 0)) as other, caplog.at_level(logging.INFO, "uvicorn.error"):
+        server = uvicorn.Server(uvicorn.Config(app, port=other.getsockname()[1], log_config=None))
+        with pytest.raises(SystemExit):
+            server.run()
+    assert "Application shutdown complete." in caplog.messages
+    assert not [message for message in caplog.messages if "unsupported" in message]
 
 
 def test_other_protocols_than_http_are_refused(place: Organization) -> None:

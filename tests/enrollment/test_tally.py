@@ -10,6 +10,8 @@ from typing import Any
 
 import anyio
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from tests.enrollment.conftest import HOST, LEGACY, Organization
 
 from pyade.core.fleet.events import Event
@@ -239,3 +241,32 @@ def test_stopping_server_writes_its_counts(
     assert [sum(counts(event).values()) for event in events] == [3]
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"] * 2
     assert "counted refusals cannot be stored" in caplog.text
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_mounted_application_writes_its_counts_with_those_it_is_mounted_in(
+    backend: str, authority: DeviceAuthority, mac: Any, signer: Any
+) -> None:
+    organization = Organization(kind=backend, authority=authority, mac=mac, signer=signer)
+    sent: list[str] = []
+
+    async def main() -> None:
+        service = organization.service(sign_in=None)
+        app = EnrollmentApp(service)
+        outer = Starlette(routes=[Mount("/ade", app=app)], lifespan=app.lifespan)
+        kinds = ["startup", "shutdown"]
+
+        async def receive() -> Any:
+            if len(kinds) == 1:
+                for _ in range(4):
+                    await service.enroll(b"garbage")
+            return {"type": f"lifespan.{kinds.pop(0)}"}
+
+        async def send(message: Any) -> None:
+            sent.append(message["type"])
+
+        await outer({"type": "lifespan"}, receive, send)
+
+    anyio.run(main, backend=backend)
+    assert [sum(counts(event).values()) for event in counted(organization)] == [3]
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]

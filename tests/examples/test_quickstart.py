@@ -15,6 +15,7 @@ import pytest
 from tests.cases import each
 
 from pyade import TokenKeypair
+from pyade.apple.http import connection
 from pyade.testing import FakeApple
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.py"
@@ -142,8 +143,12 @@ def test_invalid_token_file_is_explained_in_one_line(
 
 
 def test_an_unreachable_service_is_explained_in_one_line(
-    main: Callable[[list[str]], int], portal: tuple[FakeApple, list[str]], capsys: pytest.CaptureFixture[str]
+    main: Callable[[list[str]], int],
+    portal: tuple[FakeApple, list[str]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(connection, "pause", lambda _seconds: None)  # between retries
     _, arguments = portal
     assert main([*arguments, "--base-url", "http://127.0.0.1:1"]) == 1
     line = capsys.readouterr().err.strip()

@@ -16,15 +16,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from pyade.apple.client import AsyncClient, Client
+from pyade.core.fleet.sync_policy import SyncAction
 from pyade.core.problems import Problem, Severity
 from pyade.core.profile.affinity import UserAffinity
 from pyade.core.profile.profile import EnrollmentProfile
 from pyade.core.token import Token
 from pyade.crypto.push_certificate import PushCertificate
-from pyade.errors import AccessDeniedError, ArgumentError, PolicyError
+from pyade.errors import AccessDeniedError, ArgumentError, PolicyError, TokenSupersededError
 from pyade.operations import HealthReport, doctor, doctor_async
 from pyade.storage import MemoryStore
-from pyade.sync import Syncer
+from pyade.sync import Syncer, SyncReport
 from pyade.testing import FakeApple, FrozenClock
 
 DAY = timedelta(days=1)
@@ -67,9 +68,9 @@ class HealthWorld:
     def now(self) -> datetime:
         return self.clock() + self.skew
 
-    def sync(self) -> None:
+    def sync(self) -> SyncReport:
         with self.client(self.store.token("hq")) as client:
-            Syncer(client, self.store, clock=self.clock).sync()
+            return Syncer(client, self.store, clock=self.clock).sync()
 
     def diagnose(self, *, asks: bool = True, **options: Any) -> HealthReport:
         options = {"push": self.push(200), **options}
@@ -156,11 +157,14 @@ def test_unaccepted_terms_are_reported(world: HealthWorld) -> None:
     problem = only_problem(world.diagnose(), "T_C_NOT_SIGNED")
     assert problem.severity is Severity.ERROR
     assert "administrator" in problem.fix
+    assert str(problem).count(problem.fix) == 1
 
 
 def test_token_that_apple_refuses_is_reported(world: HealthWorld) -> None:
     world.apple.generate_token("hq")
-    assert only_problem(world.diagnose(), "signature_invalid").severity is Severity.ERROR
+    problem = only_problem(world.diagnose(), "signature_invalid")
+    assert problem.severity is Severity.ERROR
+    assert str(problem).count(problem.fix) == 1
     assert world.diagnose(asks=False).is_healthy, "no request was sent"
 
 
@@ -186,6 +190,22 @@ def test_suspended_or_outdated_token_is_reported(world: HealthWorld) -> None:
     assert only_problem(world.diagnose(), "TermsError: sign them").severity is Severity.ERROR
     world.store.add_token(attrs.evolve(token, name="new", server_uuid=None))
     assert "never synced" in str(only_problem(world.diagnose(), "never synced"))
+
+
+def test_a_renewed_token_is_to_be_synced(world: HealthWorld) -> None:
+    """Its old error says nothing about the next sync, which the specification allows 15 minutes later."""
+    world.clock.advance(hours=3)
+    world.apple.generate_token("hq")
+    with pytest.raises(TokenSupersededError):
+        world.sync()
+    known = world.store.token("hq").server_uuid
+    world.store.replace_token(attrs.evolve(world.apple.token("hq", name="hq"), server_uuid=known))
+    problem = only_problem(world.diagnose(asks=False), "not synced since the token was renewed")
+    assert "15 minutes after the last sync" in problem.fix
+    assert world.sync().action is SyncAction.WAIT
+    world.clock.advance(minutes=15)
+    assert world.sync().is_complete
+    assert not world.diagnose(asks=False).problems
 
 
 def test_failed_sync_is_reported_until_one_succeeds(world: HealthWorld) -> None:

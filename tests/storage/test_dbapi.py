@@ -90,6 +90,33 @@ def test_an_error_names_its_type_and_quotes_no_value(tmp_path: Path) -> None:
     assert caught.value.__cause__ is caught.value.__context__ is None
 
 
+def test_ctrl_c_in_a_write_leaves_no_transaction_to_the_next_one(tmp_path: Path) -> None:
+    interrupts: list[str] = []
+
+    class Cursor(sqlite3.Cursor):
+        def execute(self, statement: str, values: Any = ()) -> Cursor:
+            super().execute(statement, values)
+            if statement in interrupts:
+                interrupts.remove(statement)
+                raise KeyboardInterrupt
+            return self
+
+    class Connection(sqlite3.Connection):
+        def cursor(self, *_: Any) -> Any:
+            return super().cursor(Cursor)
+
+    def connect() -> sqlite3.Connection:
+        path = tmp_path / "own.db"
+        return sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Connection)
+
+    with SQLStore(DbApiDatabase(connect, sqlite3)) as store:
+        interrupts.append("BEGIN IMMEDIATE")
+        with pytest.raises(KeyboardInterrupt):
+            store.add_token(example_token())
+        store.add_token(example_token())
+        assert len(store.tokens()) == 1
+
+
 def test_a_closed_store_and_a_driver_with_other_parameters_raise(tmp_path: Path) -> None:
     store = open_sqlite(tmp_path)
     store.close()

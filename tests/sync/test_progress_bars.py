@@ -160,6 +160,25 @@ def test_a_log_record_on_the_terminal_gets_its_own_line(terminal: Terminal, inst
     assert installed
 
 
+def test_a_handler_whose_terminal_is_gone_does_not_end_what_logs(
+    terminal: Terminal, installed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    gone = type(terminal)()
+    handler = logging.StreamHandler(gone)
+    logging.root.addHandler(handler)
+    try:
+        with shown_on(terminal) as hook:
+            hook(at(100, total=200))
+            gone.close()
+            logging.getLogger("service").error("short")
+            hook(at(200, total=200))
+    finally:
+        logging.root.removeHandler(handler)
+    assert "200" in screen(terminal.getvalue())[0]
+    assert installed
+
+
 def test_untrusted_names_are_escaped_and_are_no_markup(terminal: Terminal, installed: str) -> None:
     show(terminal, [at(1, name="[red]\x1b[2J\nhq")])
     assert screen(terminal.getvalue())[0].startswith(r"[red]\x1b[2J\nhq: fetch")

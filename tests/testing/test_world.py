@@ -19,13 +19,14 @@ from pyade import (
     EnrollmentService,
     MdmService,
     Scheduler,
+    SessionCache,
     Syncer,
     TokenService,
     UserAffinity,
     doctor,
 )
 from pyade.enrollment import AsyncEnrollmentService, EnrollmentApp
-from pyade.errors import ArgumentError, CredentialError
+from pyade.errors import ArgumentError, CredentialError, DuplicateTokenError
 from pyade.operations import overview
 from pyade.storage import SQLiteStore
 from pyade.testing import FrozenClock, MacError, PortalError, World, demo
@@ -88,6 +89,18 @@ def test_the_client_of_a_world_uses_a_renewed_token(world: World) -> None:
     assert world.client.account().server_name == "Contoso MDM"
 
 
+def test_clients_of_a_world_can_share_their_sessions(world: World) -> None:
+    async def ask(sessions: SessionCache) -> None:
+        async with world.async_client_for(world.token, sessions=sessions) as client:
+            await client.account()
+
+    sessions = SessionCache()
+    with world.client_for(world.token, sessions=sessions) as client:
+        client.account()
+    anyio.run(ask, sessions)
+    assert [request.path for request in world.fake.requests] == ["/session", "/account", "/account"]
+
+
 def test_the_business_clients_of_a_world_change_its_fleet_by_its_clock(world: World) -> None:
     (bought, another) = world.fake.add_devices(2)
     with world.business_client() as client:
@@ -147,6 +160,17 @@ def test_a_mac_without_a_profile_and_an_unknown_mac_say_so(world: World) -> None
         world.mac()
     with pytest.raises(PortalError, match="J06W000001"):
         world.mac("C02UNKNOWN01")
+    with demo(0) as empty, pytest.raises(PortalError, match="without Macs: give the serial number"):
+        empty.mac()
+
+
+def test_a_mac_that_sends_another_serial_number_records_why_it_was_refused(world: World) -> None:
+    service = EnrollmentService(world.store, mdm=MDM, acme=ACME, trust=world.trust)
+    mac = assigned(world).mac(extra={"SERIAL": "C02UNKNOWN01"})
+    with pytest.raises(MacError):
+        mac.enroll(service)
+    (line,) = mac.history
+    assert line.startswith("POST https://mdm.contoso.com/enroll: 403 (")
 
 
 def test_the_web_view_of_a_service_alone_ends_at_the_sign_in_page(world: World) -> None:
@@ -182,6 +206,23 @@ def test_a_demo_keeps_its_store_in_a_file_if_it_gets_a_path(tmp_path: Path) -> N
         assert store.count_devices("hq")
 
 
+def test_a_demo_that_cannot_begin_closes_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[SQLiteStore] = []
+    close = SQLiteStore.close
+
+    def close_and_note(store: SQLiteStore) -> None:
+        closed.append(store)
+        close(store)
+
+    monkeypatch.setattr(SQLiteStore, "close", close_and_note)
+    demo(0, path=tmp_path / "ade.db").close()
+    with pytest.raises(DuplicateTokenError):
+        demo(0, path=tmp_path / "ade.db")
+    assert len(closed) == 2
+
+
 def test_a_demo_refuses_a_wrong_kind_of_argument() -> None:
     with pytest.raises(ArgumentError, match="devices"):
         demo("3")  # type: ignore[arg-type]
+    with pytest.raises(PortalError, match="count is -1: 0 or more is allowed"):
+        demo(-1)

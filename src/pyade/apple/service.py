@@ -41,8 +41,9 @@ MAX_LIMIT = 5000
 """Most devices per page, even if the account advertises more; it never did."""
 
 TokenProvider: TypeAlias = Callable[[], Token]
-_TOKEN: Final = ArgumentType(lambda value: isinstance(value, Token), "a Token", "Token objects")
 """Returns the token to use now; called for each new session, so that a renewed token reaches a client."""
+
+_TOKEN: Final = ArgumentType(lambda value: isinstance(value, Token), "a Token", "Token objects")
 
 SESSION_HEADER = "X-ADM-Auth-Session"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import plistlib
+import re
 from binascii import Error as Base64Error
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -42,6 +43,8 @@ _SHOWN: Final = (
     *("DirectoryURL", "HardwareBound", "Attest", "KeyType", "KeySize"),
 )
 """Keys of payloads that are shown: none is a secret."""
+_SECRET_PARTS: Final = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=[?#]).*", re.DOTALL)
+"""What may be a secret in the address of another MDM server: name and password, query, fragment."""
 _UNREADABLE: Final = (ExpatError, ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError)
 """What plistlib raises for a file of another kind."""
 
@@ -206,7 +209,10 @@ def _plist_of(content: bytes, file: str) -> Mapping[str, Any]:
 
 def _facts(payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what is shown of a payload (rule 1)."""
-    return {key: payload[key] for key in _SHOWN if isinstance(payload.get(key), str | int)}
+    found = {key: payload[key] for key in _SHOWN if isinstance(payload.get(key), str | int)}
+    return {
+        key: _SECRET_PARTS.sub("…", str(value)) if "URL" in key else value for key, value in found.items()
+    }
 
 
 def _lines(payload: Mapping[str, Any]) -> Iterator[str]:

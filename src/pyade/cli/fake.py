@@ -11,8 +11,8 @@ import click
 import httpx
 
 from pyade.cli.files import WrongUsageError, read_bytes, write_new
-from pyade.cli.options import common, settings
-from pyade.cli.output import Json, show, show_json, show_json_line
+from pyade.cli.options import common, show_result
+from pyade.cli.output import Json, show_json_line
 from pyade.cli.portal import PREFIX, PortalOverHttp
 from pyade.core.token import Token
 from pyade.crypto.keypair import TokenKeypair
@@ -85,10 +85,8 @@ def token_command(file: str, output: str, portal: str, force: bool) -> None:
     """Download a server token."""
     answer = _post(f"{portal.rstrip('/')}/token", read_bytes(file, at_most=64 * 1024))
     write_new(Path(output), answer, force=force)
-    if settings().json:
-        show_json({"file": output})
-    else:
-        show(f"a new server token is in {output}: it ends the one before it")
+    text = f"a new server token is in {printable(output)}: it ends the one before it"
+    show_result(text, json={"file": output})
 
 
 def _post(url: str, content: bytes) -> bytes:

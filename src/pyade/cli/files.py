@@ -89,10 +89,15 @@ def write_new(path: Path, data: bytes, *, force: bool | None = None, private: bo
     flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
     try:
         descriptor = os.open(path, flags, 0o600 if private else 0o644)
-        with os.fdopen(descriptor, "wb") as file:
-            if private:
-                path.chmod(0o600)
-            file.write(data)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                if private:
+                    path.chmod(0o600)
+                file.write(data)
+        except BaseException:
+            if not force:
+                path.unlink(missing_ok=True)  # a part of a file would stop the next try
+            raise
     except FileExistsError:
         with suppress(OSError):
             if path.read_bytes() == data:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Any, Final, Self
+from typing import Any, Final
 
-import attrs
 import click
 
 from pyade.assignment.assigner import Assigner
 from pyade.assignment.report import AssignReport
 from pyade.cli.app import DONE, FAILED, code_of
 from pyade.cli.files import WrongUsageError, passphrase_for, read_bytes, read_lines
-from pyade.cli.options import Settings, check_name, settings, with_apple, with_store
+from pyade.cli.options import Settings, check_name, settings, show_result, with_apple, with_store
 from pyade.cli.output import Json, plain, show, show_json, tell
 from pyade.cli.profile_files import read_profile_file, with_intune
 from pyade.core.fleet.device import DeviceResult
 from pyade.core.problems import Severity
-from pyade.core.profile.profile import EnrollmentProfile
 from pyade.crypto.push_certificate import PushCertificate
 from pyade.errors import DamagedRecordError, PyadeError, SigningError
 from pyade.flow import utc_now
@@ -27,7 +24,6 @@ from pyade.operations.health import doctor
 from pyade.operations.token_overview import overview
 from pyade.storage.protocol import Store
 from pyade.sync.report import SyncOutcome, SyncReport
-from pyade.sync.runners import Progress
 from pyade.sync.syncer import Syncer
 from pyade.text import printable
 
@@ -56,8 +52,8 @@ def sync(names: tuple[str, ...], lists: bool, follows: bool, automatic: bool, fo
     full = lists if lists or follows else None
 
     def sync_one(name: str) -> tuple[SyncReport, int]:
-        with given.client_of(store, name) as client, _Line() as line:
-            syncer = Syncer(client, store, progress=line.show)
+        with given.client_of(store, name) as client:
+            syncer = Syncer(client, store, progress=_shows_progress(given))
             report = syncer.sync(full=full, automatic=automatic, force=force)
             while report.continues:
                 report = syncer.sync(full=full, automatic=automatic, force=force)
@@ -79,9 +75,8 @@ def assign(names: tuple[str, ...], file: str | None, preview: bool, **intune: An
     store = given.open_store()
 
     def assign_one(name: str) -> tuple[Any, int]:
-        _check_ready(store, name, default)
-        with given.client_of(store, name) as client, _Line() as line:
-            assigner = Assigner(client, store, progress=line.show)
+        with given.client_of(store, name) as client:
+            assigner = Assigner(client, store, progress=_shows_progress(given))
             if preview:
                 plan = assigner.preview(default)
                 return ({"token_name": name, **plan.to_dict()} if given.json else f"{name}: {plan}"), DONE
@@ -120,10 +115,7 @@ def doctor_command(offline: bool, push: str | None, passphrase_file: str | None,
         push=None if push is None else _push_certificate(push, passphrase_file),
         expected_serials=() if serials is None else read_lines(serials),
     )
-    if given.json:
-        show_json(report)
-    else:
-        show(report)
+    show_result(report)
     return DONE if report.is_healthy else FAILED
 
 
@@ -146,14 +138,6 @@ def _chosen(store: Store, names: Sequence[str]) -> tuple[str, ...]:
     if not known:
         raise WrongUsageError("no token is stored: begin with pyade token new NAME --consent")
     return tuple(dict.fromkeys(names or sorted(known)))
-
-
-def _check_ready(store: Store, name: str, default: EnrollmentProfile | None) -> None:
-    """Check that there is something to assign."""
-    if store.sync_state(name).succeeded_at is None:
-        tell(f"{name} was never synced completely: run pyade sync {name} first")
-    if default is None and store.default_profile(name) is None:
-        tell(f"{name} has no default profile: give --profile FILE")
 
 
 def _for_each(given: Settings, names: Sequence[str], work: Callable[[str], tuple[Any, int]]) -> int:
@@ -183,28 +167,6 @@ def _is_done(report: AssignReport) -> bool:
     return is_assigned and not (has_error or report.holder or report.plan.without_profile)
 
 
-@attrs.define
-class _Line:
-    """Shows progress on stderr: one line that changes on a terminal, else one line in ten seconds."""
-
-    _width: int = 0
-    _shown_at: datetime = attrs.field(factory=utc_now)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._width:
-            sys.stderr.write(f"\r{'':{self._width}}\r")
-            sys.stderr.flush()
-
-    def show(self, progress: Progress) -> None:
-        """Show how far the work is."""
-        text = str(progress)
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r{text:<{self._width}}")
-            sys.stderr.flush()
-            self._width = max(self._width, len(text))
-        elif settings().verbose or (utc_now() - self._shown_at).total_seconds() >= 10:
-            self._shown_at = utc_now()
-            tell(text)
+def _shows_progress(given: Settings) -> bool:
+    """Return True if a person watches; the mail of a nightly job has no progress."""
+    return given.verbose or sys.stderr.isatty()

@@ -19,6 +19,7 @@ import attrs
 import click
 
 from pyade.cli.files import WrongUsageError, read_lines
+from pyade.cli.output import Json, show, show_json
 from pyade.loading import lazy_modules
 from pyade.text import printable
 
@@ -190,6 +191,19 @@ def with_key(command: CommandT) -> CommandT:
 def settings() -> Settings:
     """Return the options of this run."""
     return click.get_current_context().ensure_object(Settings)
+
+
+def show_result(value: object, *, json: Json = None) -> None:
+    """Print a result: as text, or with ``--json`` as JSON.
+
+    Args:
+        value: The result, which escapes itself.
+        json: Its JSON, if that is not *value*.
+    """
+    if settings().json:
+        show_json(value if json is None else json)
+    else:
+        show(value)
 
 
 def check_name(name: str, known: Collection[str]) -> None:

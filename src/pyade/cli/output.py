@@ -54,6 +54,8 @@ WORDS: Final = {
     ),
     "pass the Apple ID with which the file was downloaded": "give --apple-id",
     "save the Apple ID that downloaded the token": "give --apple-id, the one that downloaded the token",
+    "call Syncer(apple, store).sync() first": "run pyade sync first",
+    "call run(default=profile), or pass policy= with rules": "give --profile FILE",
     "run a Scheduler, or Syncer.sync()": "run pyade sync",
     "check that a Scheduler runs": "check that pyade sync runs each night",
     "set one with Assigner.run(default=)": "set one with pyade assign --profile FILE",

@@ -9,7 +9,7 @@ import click
 
 from pyade.cli.app import DONE, FAILED
 from pyade.cli.files import write_new
-from pyade.cli.options import common, settings
+from pyade.cli.options import common, settings, show_result
 from pyade.cli.output import Json, plain, show, show_json
 from pyade.cli.profile_files import read_profile_file, with_intune
 from pyade.core.problems import Problem
@@ -45,11 +45,7 @@ def check(file: str, **intune: Any) -> int:
 @common
 def plan(file: str, macos: str, **intune: Any) -> None:
     """Show a plan."""
-    found = read_profile_file(file, **intune).plan(macos)
-    if settings().json:
-        show_json(found)
-    else:
-        show(found)
+    show_result(read_profile_file(file, **intune).plan(macos))
 
 
 @profile.command(help="Show what a person meets in Setup Assistant. In order, by version of macOS.")
@@ -64,10 +60,7 @@ def preview(file: str, macos: str | None, picture: str | None, force: bool, **in
     found = read_profile_file(file, **intune).preview(macos)
     if picture is not None:
         write_new(Path(picture), found.svg().encode(), force=force)
-    if settings().json:
-        show_json(found)
-    else:
-        show(found)
+    show_result(found)
 
 
 @profile.command(help="Show what changes between two profiles. And which Macs the change reaches.")
@@ -77,11 +70,7 @@ def preview(file: str, macos: str | None, picture: str | None, force: bool, **in
 @common
 def diff(file: str, file2: str, **intune: Any) -> None:
     """Compare two profiles."""
-    found = read_profile_file(file, **intune).diff(read_profile_file(file2, **intune))
-    if settings().json:
-        show_json(found)
-    else:
-        show(found)
+    show_result(read_profile_file(file, **intune).diff(read_profile_file(file2, **intune)))
 
 
 def _show_problems(file: str, name: str, problems: tuple[Problem, ...], *, is_valid: bool) -> int:

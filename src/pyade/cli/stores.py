@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from pyade.cli.files import WrongUsageError, write_new
-from pyade.cli.options import common, settings, with_store
-from pyade.cli.output import show, show_json
+from pyade.cli.options import common, settings, show_result, with_store
 from pyade.crypto.secret_box import SecretBox
+from pyade.text import printable
 
 
 @click.group(help="Create and rotate the keys of a store. They encrypt its secrets.")
@@ -23,10 +23,7 @@ def store() -> None:
 def new_key(file: str) -> None:
     """Write a new key."""
     write_new(Path(file), f"{SecretBox.generate_key().reveal()}\n".encode(), private=True)
-    if settings().json:
-        show_json({"keys": file})
-    else:
-        show(f"a new key is in {file}: keep a copy apart from the store")
+    show_result(f"a new key is in {printable(file)}: keep a copy apart from the store", json={"keys": file})
 
 
 @store.command("rotate-keys", help="Encrypt all secrets with the first key. Old keys are for backups then.")
@@ -36,7 +33,5 @@ def rotate_keys() -> None:
     if settings().keys() is None:
         raise WrongUsageError("no keys are given: give --store-keys FILE, with the new key in the first line")
     settings().open_store().rotate_keys()
-    if settings().json:
-        show_json({"rotated": True})
-    else:
-        show("every secret is encrypted with the first key: the others are needed for backups alone")
+    text = "every secret is encrypted with the first key: the others are needed for backups alone"
+    show_result(text, json={"rotated": True})

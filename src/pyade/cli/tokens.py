@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pyade.cli.files import WrongUsageError, read_bytes, read_keypair, write_new
-from pyade.cli.options import check_name, settings, with_apple, with_key, with_store
+from pyade.cli.options import check_name, settings, show_result, with_apple, with_key, with_store
 from pyade.cli.output import Json, plain, show, show_json, tell
 from pyade.core.token import Portal, Token, TokenHealth, status_at
 from pyade.core.values import parse_time
@@ -28,10 +28,28 @@ from pyade.operations.token_steps import AcceptedToken
 from pyade.storage.protocol import Store
 from pyade.text import printable
 
+
+def _check_consent(_context: click.Context, _option: click.Parameter, is_given: bool) -> None:
+    if not is_given:
+        raise WrongUsageError(
+            "a token sends user and device information to Apple: ask an administrator, and give --consent"
+        )
+
+
 _APPLE_ID = "The Apple ID with which the file was downloaded."
 _output = click.option("--output", metavar="FILE", help="Where to write the certificate; else NAME.pem.")
 _force_file = click.option("--force", is_flag=True, help="Overwrite a file that exists.")
 _force = click.option("--force", is_flag=True, help="Store it although a problem is an error.")
+_consent = click.option(
+    "--consent",
+    is_flag=True,
+    callback=_check_consent,
+    expose_value=False,
+    help="An administrator agreed to send user and device information to Apple.",
+)
+_school = click.option(
+    "--school", is_flag=True, help="In Apple School Manager instead of Apple Business Manager."
+)
 _scope_tags = click.option(
     "--scope-tag", "scope_tags", multiple=True, help="Who may see it; may be repeated."
 )
@@ -44,22 +62,14 @@ def token() -> None:
 
 @token.command(help="Begin a new token. Writes the certificate for Apple's portal, and shows the next step.")
 @click.argument("name")
-@click.option(
-    "--consent", is_flag=True, help="An administrator agreed to send user and device information to Apple."
-)
-@click.option("--school", is_flag=True, help="In Apple School Manager instead of Apple Business Manager.")
+@_consent
+@_school
 @_scope_tags
 @_output
 @_force_file
 @with_store
-def new(
-    *, name: str, consent: bool, school: bool, scope_tags: tuple[str, ...], output: str | None, force: bool
-) -> None:
+def new(*, name: str, school: bool, scope_tags: tuple[str, ...], output: str | None, force: bool) -> None:
     """Begin a new token, or continue one."""
-    if not consent:
-        raise WrongUsageError(
-            "a token sends user and device information to Apple: ask an administrator, and give --consent"
-        )
     store = settings().open_store(create=True)
     service = settings().token_service(store)
     path = _certificate_path(name, output)
@@ -148,10 +158,8 @@ def renew(name: str, file: str, apple_id: str, force: bool) -> int:
 @click.argument("file")
 @with_key
 @click.option("--apple-id", required=True, help=_APPLE_ID)
-@click.option(
-    "--consent", is_flag=True, help="An administrator agreed to send user and device information to Apple."
-)
-@click.option("--school", is_flag=True, help="In Apple School Manager instead of Apple Business Manager.")
+@_consent
+@_school
 @_scope_tags
 @_force
 @with_apple
@@ -159,10 +167,6 @@ def add(name: str, file: str, key: str | None, passphrase_file: str | None, **gi
     """Add a token with its key pair."""
     if key is None:
         raise WrongUsageError("give --key, the key pair that decrypts the file")
-    if not given["consent"]:
-        raise WrongUsageError(
-            "a token sends user and device information to Apple: ask an administrator, and give --consent"
-        )
     keypair = read_keypair(key, passphrase_file)
     made = Token.from_p7m(
         read_bytes(file, at_most=MAX_TOKEN_FILE_BYTES),
@@ -230,11 +234,7 @@ def delete(name: str, cascade: bool) -> None:
     store = settings().open_store()
     service = settings().token_service(store)
     check_name(name, _known(store, service))
-    removal = service.delete(name, cascade=cascade)
-    if settings().json:
-        show_json(removal)
-    else:
-        show(removal)
+    show_result(service.delete(name, cascade=cascade))
 
 
 def token_json(one: Token, now: datetime) -> Json:
@@ -281,10 +281,7 @@ def show_token_file(data: bytes, keypair: TokenKeypair | None) -> None:
         found |= {"status": health.status, "expires_at": health.expires_at}
         name = keypair.certificate.subject.rfc4514_string()
         lines += [f"  decrypted with the key pair of {name}", f"  {health}"]
-    if settings().json:
-        show_json(found)
-    else:
-        show("\n".join(lines))
+    show_result("\n".join(lines), json=found)
 
 
 def _health_of(secrets: TokenSecrets) -> TokenHealth:
@@ -309,26 +306,19 @@ def _write_certificate(
     path = _certificate_path(name, output)
     write_new(path, pem, force=force)
     step = service.next_step(name)
-    if settings().json:
-        show_json({"name": name, "certificate": str(path), "next_step": step})
-        return
-    show(f"{name}: the certificate for Apple's portal is in {path}")
-    show(step)
+    text = printable(f"{name}: the certificate for Apple's portal is in {path}")
+    show_result(f"{text}\n{step}", json={"name": name, "certificate": str(path), "next_step": step})
 
 
 def _show_accepted(accepted: AcceptedToken) -> int:
     """Print a token that was stored; return 0, or 1 if its sync failed."""
-    if settings().json:
-        show_json(
-            {
-                "token": token_json(accepted.token, utc_now()),
-                "sync": accepted.sync,
-                "error": accepted.error,
-                "problems": accepted.problems,
-            }
-        )
-    else:
-        show(accepted)
+    found = {
+        "token": token_json(accepted.token, utc_now()),
+        "sync": accepted.sync,
+        "error": accepted.error,
+        "problems": accepted.problems,
+    }
+    show_result(accepted, json=found)
     if accepted.error:
         tell(f"the token {accepted.token.name!r} is stored, and its sync failed: run pyade sync later")
     return 1 if accepted.error else 0

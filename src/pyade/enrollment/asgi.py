@@ -22,7 +22,8 @@ views".
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
@@ -179,10 +180,32 @@ class AsgiApp:
         return ()
 
     async def _run_background(self) -> None:
-        """Do periodic work; the server cancels it when it shuts down."""
+        """Do periodic work; it is cancelled when the server shuts down."""
 
     async def _on_shutdown(self) -> None:
         """Finish the work when the server shuts down."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, parent: object = None) -> AsyncIterator[None]:  # noqa: ARG002 - Starlette passes it
+        """Return a context manager for the time in which an application serves requests.
+
+        A server runs it by itself. Frameworks do not for an application that is mounted in another: give it
+        to the other, as in ``Starlette(lifespan=app.lifespan)``, or enter it in a lifespan of your own.
+
+        Args:
+            parent: The other application, which is not used.
+        """
+        for problem in self._startup_problems():
+            _log.warning("%s", problem)
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._run_background)
+                try:
+                    yield
+                finally:
+                    group.cancel_scope.cancel()
+        finally:
+            await self._on_shutdown()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or handle the startup and shutdown of the server."""
@@ -198,18 +221,11 @@ class AsgiApp:
             )
 
     async def _handle_lifespan(self, receive: Receive, send: Send) -> None:
-        async with anyio.create_task_group() as group:
-            while True:
-                message = await receive()
-                if message["type"] == "lifespan.startup":
-                    for problem in self._startup_problems():
-                        _log.warning("%s", problem)
-                    group.start_soon(self._run_background)
-                if message["type"] == "lifespan.shutdown":
-                    await self._on_shutdown()
-                await send({"type": f"{message['type']}.complete"})
-                if message["type"] == "lifespan.shutdown":
-                    return group.cancel_scope.cancel()
+        await receive()
+        async with self.lifespan():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})  # last: a server may cancel what still runs then
 
     async def _handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = _path_of(scope)

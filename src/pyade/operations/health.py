@@ -33,7 +33,7 @@ from pyade.core.exports import Exportable
 from pyade.core.fleet.enrollment import Enrollment
 from pyade.core.fleet.groups import DeviceGroup
 from pyade.core.fleet.records import SyncState, owner_of
-from pyade.core.fleet.suspension import suspended_reason
+from pyade.core.fleet.suspension import suspended_reason, was_renewed
 from pyade.core.problems import Problem, Severity, problem_tables, warning
 from pyade.core.profile.accounts import names_device, written
 from pyade.core.profile.affinity import AffinityKind
@@ -193,8 +193,14 @@ def _token_problems(token: Token, state: SyncState, now: datetime) -> Iterator[P
             "fix it or renew the token; pyade tries again once a day, and immediately after a renewal",
         )
     elif state.last_error and not state.held_back:
-        fix = "the next sync may succeed; the documentation has a table of errors"
-        yield warning(where, "", f"the last sync ended with: {state.last_error}", fix)
+        text, fix = (
+            "the last sync ended with",
+            "the next may succeed; the documentation has a table of errors",
+        )
+        if was_renewed(token, state):
+            text = f"not synced since the token was renewed; {text}"
+            fix = "sync it again: that is allowed 15 minutes after the last sync"
+        yield warning(where, "", f"{text}: {state.last_error}", fix)
     for failure in state.assignment_errors.values():
         problem = failure_problem(failure.profile, failure.devices, failure.error)
         yield attrs.evolve(problem, setting=f"{where}.{problem.setting}")
@@ -236,11 +242,11 @@ def _check_account(token: Token, *, is_reported: bool) -> Flow[tuple[list[Proble
         account = yield from ask(ReadAccount(token))  # rule 1
     except ClockError as error:
         return [Problem("clock", "", str(error), "synchronize the clock of this machine with NTP")], token
-    except TermsError as error:
-        return [Problem(where, "", str(error), error.next_step)], token
     except PyadeError as error:
-        text = f"Apple could not be asked: {error}"
-        return [Problem(where, "", text, getattr(error, "next_step", ""))], token
+        fix = getattr(error, "next_step", "")
+        text = str(error).removesuffix(f"; {fix}")  # the fix of a problem follows its text
+        text = text if isinstance(error, TermsError) else f"Apple could not be asked: {text}"
+        return [Problem(where, "", text, fix)], token
     if is_reported:  # rule 4
         return [], token
     if token.server_uuid and account.server_uuid and token.server_uuid != account.server_uuid:

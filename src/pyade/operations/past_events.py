@@ -80,7 +80,3 @@ class Days:
     def day(self, index: int) -> str:
         """Return a day as text: ``2026-03-01``."""
         return (self.start + timedelta(days=index)).date().isoformat()
-
-    def short(self, index: int) -> str:
-        """Return a day without its year: ``03-01``."""
-        return self.day(index)[5:]

@@ -160,8 +160,8 @@ class DbApiDatabase:
     def writing(self) -> Iterator[Session]:
         """Lend the connection inside a transaction, which an error rolls back."""
         with self.reading() as session:
-            session.rows(self._begin)
             try:
+                session.rows(self._begin)  # Ctrl-C after it must not leave a transaction to the next write
                 yield session
                 session.rows("COMMIT")
             except BaseException:
@@ -184,7 +184,7 @@ class DbApiDatabase:
     def close(self) -> None:
         """Close the connection, unless it belongs to the parent process."""
         if self._process == os.getpid():
-            with self._lock:
+            with translated(self._explained), self._lock:
                 connection, self._connection = self._connection, None
                 if connection is not None:
                     connection.close()

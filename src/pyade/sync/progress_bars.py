@@ -123,7 +123,9 @@ class _Tqdm:
             module: Any = importlib.import_module("tqdm.auto" if _is_notebook() else "tqdm")
         # A terminal that does not tell its width has none for tqdm.
         width = None if _is_notebook() else _width()
-        self._bar = module.tqdm(total=progress.total, unit=_UNIT, file=_Unbroken(sys.stderr), ncols=width)
+        self._bar = module.tqdm(
+            desc=_title(progress), total=progress.total, unit=_UNIT, file=_Unbroken(sys.stderr), ncols=width
+        )
 
     def update(self, progress: Progress) -> None:
         self._bar.set_description_str(_title(progress), refresh=False)
@@ -264,5 +266,6 @@ def _is_terminal(stream: Any) -> bool:
 
 
 def _clear_line(handler: logging.StreamHandler[Any], _record: logging.LogRecord) -> bool:
-    handler.stream.write(f"\r{' ' * _width()}\r")
+    with contextlib.suppress(Exception):  # rule 4: an error here would end what logs
+        handler.stream.write(f"\r{' ' * _width()}\r")
     return True

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Final, Self
 
 from pyade.apple.client import AsyncClient, Client
+from pyade.apple.http.sessions import SessionCache
 from pyade.business import AccountProvider, ApiAccount, AsyncBusinessClient, BusinessClient
 from pyade.core.arguments import check_arguments
 from pyade.core.token import Token
@@ -20,6 +22,7 @@ from pyade.testing.apple.fake import FakeApple
 from pyade.testing.apple.model import Server
 from pyade.testing.business.fake import FakeBusiness
 from pyade.testing.clock import FrozenClock
+from pyade.testing.errors import PortalError
 from pyade.testing.mac.authority import DeviceAuthority
 from pyade.testing.mac.fake_mac import FakeMac
 from pyade.text import format_utc, pluralize
@@ -45,11 +48,15 @@ def demo(
 
     Raises:
         DuplicateTokenError: The file has a token ``hq`` already.
+        PortalError: *devices* is below 0.
         StoreError: The file cannot be opened.
     """
     clock = FrozenClock(utc_now().replace(microsecond=0) if start is None else start)
-    store = None if path is None else SQLiteStore(path, clock=clock)
-    return World(clock, devices=devices, store=store)
+    with ExitStack() as undo:
+        store = None if path is None else undo.enter_context(SQLiteStore(path, clock=clock))
+        world = World(clock, devices=devices, store=store)
+        undo.pop_all()
+    return world
 
 
 @check_arguments
@@ -84,14 +91,25 @@ class World:
         self.store.add_token(self.token)
         self.client: Client = self.client_for(self._newest_token)
 
-    def client_for(self, token: Token | Callable[[], Token]) -> Client:
-        """Return a client for *token* that sends its requests to the fake; for schedulers and services."""
-        return Client(token, transport=self.fake.transport(), clock=self.clock, sleep=self.clock.sleep)
+    def client_for(
+        self, token: Token | Callable[[], Token], *, sessions: SessionCache | None = None
+    ) -> Client:
+        """Return a client for *token* that sends its requests to the fake; for schedulers and services.
 
-    def async_client_for(self, token: Token | Callable[[], Token]) -> AsyncClient:
-        """Return an asynchronous client for *token* that sends its requests to the fake."""
+        Args:
+            token: The token, or a callable that returns it.
+            sessions: A cache shared between clients; None for a cache of this client alone.
+        """
+        transport = self.fake.transport()
+        return Client(token, transport=transport, clock=self.clock, sleep=self.clock.sleep, sessions=sessions)
+
+    def async_client_for(
+        self, token: Token | Callable[[], Token], *, sessions: SessionCache | None = None
+    ) -> AsyncClient:
+        """Return what ``client_for`` returns, asynchronous; close it with ``async with``."""
+        transport = self.fake.transport()
         return AsyncClient(
-            token, transport=self.fake.transport(), clock=self.clock, sleep=self.clock.sleep_async
+            token, transport=transport, clock=self.clock, sleep=self.clock.sleep_async, sessions=sessions
         )
 
     def async_client(self) -> AsyncClient:
@@ -151,7 +169,9 @@ class World:
             MacError: No profile is assigned to it: run an assignment first.
             PortalError: There is no such device.
         """
-        serial = self.serials[0] if serial_number is None else serial_number
+        serial = next(iter(self.serials), None) if serial_number is None else serial_number
+        if serial is None:
+            raise PortalError("the world began without Macs: give the serial number of one")
         return FakeMac.from_apple(self.fake, serial, self.authority, **changes)
 
     def __repr__(self) -> str:

@@ -69,7 +69,7 @@ def ask(real_token: Token, account: ApiAccount) -> Ask:
     """Return a function that asks Apple something with the client of some kind."""
 
     def asked(kind: str, base_url: str, **options: Any) -> object:
-        options |= {"base_url": base_url, "retries": 0}
+        options = {"retries": 0, **options, "base_url": base_url}
         if kind.endswith("business"):
             options["token_url"] = f"{base_url}/auth/oauth2/token"
         if kind == "sync":
@@ -148,8 +148,8 @@ def test_a_private_authority_is_trusted_where_it_is_named(
 ) -> None:
     authority = Authority(tmp_path)
     with TlsFront(stand_in.port, authority.server_context()) as front:
-        with pytest.raises(errors.TransportError, match="CERTIFICATE_VERIFY_FAILED") as caught:
-            ask(kind, front.url)
+        with pytest.raises(errors.CertificateError, match="CERTIFICATE_VERIFY_FAILED") as caught:
+            ask(kind, front.url, retries=3, sleep=_must_not_wait)
         assert not caught.value.effect_unknown
         ask(kind, front.url, verify=authority.file)
         ask(kind, front.url, verify=str(authority.file))
@@ -157,9 +157,14 @@ def test_a_private_authority_is_trusted_where_it_is_named(
         ask(kind, front.url)
 
 
+def _must_not_wait(_seconds: float) -> None:
+    pytest.fail("a certificate that is not trusted is asked for once")
+
+
 CHECK = "check base_url, {}, and the proxy: proxy=, HTTPS_PROXY and NO_PROXY"
 CHECK_CERTIFICATE = (
-    "check base_url; if a proxy or a server of your own answers, pass its certificate as verify="
+    "check base_url and the clock; if a proxy inspects the connections, or a server of your own answers, pass"
+    " the certificate of its authority as verify= or in SSL_CERT_FILE"
 )
 
 

@@ -265,6 +265,13 @@ def test_of_two_limits_the_one_that_holds_longer_is_the_reason() -> None:
     assert "15 minutes" in POLICY.decide(IDLE, T0 + SECOND).reason
 
 
+def test_what_is_allowed_has_no_limit_as_its_reason() -> None:
+    assert POLICY.decide(IDLE, T0 + WEEK, full=True).reason == "a full sync was requested"
+    lost = attrs.evolve(LOST, recovery_at=T0 - DAY)
+    assert POLICY.decide(lost, T0 + MINUTES_15).reason == "there is no usable cursor"
+    assert "once in 24 hours" in POLICY.decide(attrs.evolve(LOST, recovery_at=T0), T0 + MINUTES_15).reason
+
+
 @each(
     ("interval", "text"),
     [

@@ -25,7 +25,7 @@ import httpx
 from pyade.apple.http.calls import OPEN_SESSION, Call, SendCall
 from pyade.apple.http.deadlines import Limit, StopWorkError, check_stop, pause
 from pyade.apple.http.exchange import Body, HttpCall, HttpReply, unsendable
-from pyade.apple.http.network import CONFIGURE, Network, next_step_after, open_http, validate_timeout
+from pyade.apple.http.network import CONFIGURE, Network, lost_connection, open_http, validate_timeout
 from pyade.apple.http.service import Service
 from pyade.apple.http.sessions import Exclusive
 from pyade.core.arguments import check_arguments
@@ -216,7 +216,7 @@ class Connection(Generic[TransportT, WaitT]):
         message = _QUOTED_BYTES.sub("", str(error)[:_MAX_MESSAGE])
         text = f"{self._host(step)}: {type(error).__name__}" + (f": {message}" if message else "")
         unknown = step.may_act and not isinstance(error, _NEVER_SENT)
-        return TransportError(step.operation, text, unknown, next_step_after(error))
+        return lost_connection(step.operation, text, error, effect_unknown=unknown)
 
     def _late(self, step: HttpCall, limit: Limit, *, was_sent: bool = True) -> DeadlineError:
         """Return the error for a call whose time is over."""

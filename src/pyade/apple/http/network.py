@@ -21,13 +21,18 @@ from typing import Any, TypedDict, TypeVar
 
 import httpx
 
-from pyade.errors import InvalidRequestError
+from pyade.errors import CertificateError, InvalidRequestError, TransportError
 
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 CONFIGURE = "configure the client"
 """The ``operation`` of errors about the arguments of a constructor."""
 
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+
+_TRUST = (
+    "check base_url and the clock; if a proxy inspects the connections, or a server of your own answers, pass"
+    " the certificate of its authority as verify= or in SSL_CERT_FILE"
+)
 
 HttpT = TypeVar("HttpT", httpx.Client, httpx.AsyncClient)
 
@@ -186,14 +191,33 @@ def _refused(what: str, next_step: str) -> InvalidRequestError:
     return InvalidRequestError(CONFIGURE, 0, "", what, next_step)
 
 
-def next_step_after(error: BaseException) -> str:
+def lost_connection(
+    operation: str, reason: str, error: BaseException, *, effect_unknown: bool
+) -> TransportError:
+    """Return the error for a request without a complete response, with what to do about it.
+
+    Args:
+        operation: The operation.
+        reason: What the transport reported.
+        error: What httpx raised.
+        effect_unknown: True if Apple may have acted on the request.
+    """
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    kind = (
+        CertificateError
+        if any(isinstance(one, ssl.SSLCertVerificationError) for one in causes)
+        else TransportError
+    )
+    return kind(operation, reason, effect_unknown, _next_step_after(error, causes[-1]))
+
+
+def _next_step_after(error: BaseException, root: BaseException) -> str:
     """Return what to do about a connection that could not be made; "" for one that broke later."""
     if not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
         return ""
-    root: BaseException = error
-    while (cause := root.__cause__ or root.__context__) is not None:
-        root = cause
     if isinstance(root, ssl.SSLError):
-        return "check base_url; if a proxy or a server of your own answers, pass its certificate as verify="
+        return _TRUST
     place = "the DNS of this machine" if isinstance(root, socket.gaierror) else "the firewall"
     return f"check base_url, {place}, and the proxy: proxy=, HTTPS_PROXY and NO_PROXY"

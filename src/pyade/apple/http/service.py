@@ -27,6 +27,7 @@ from pyade.apple.http.sessions import SessionSource, exchange_flow
 from pyade.core.secret import Secret
 from pyade.errors import (
     AppleError,
+    CertificateError,
     DeadlineError,
     InvalidRequestError,
     RateLimitError,
@@ -212,7 +213,7 @@ class Service:
 
 
 def _is_repeatable(failure: AppleError | TransportError, call: Call[Any]) -> bool:
-    if isinstance(failure, DeadlineError):
+    if isinstance(failure, CertificateError | DeadlineError):
         return False
     if isinstance(failure, TransportError):
         return call.repeatable or not failure.effect_unknown

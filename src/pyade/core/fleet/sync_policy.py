@@ -3,8 +3,10 @@
 The rules of this file:
 
 1. The cooldown counts from the start of the last run that sent Apple a request, whatever triggered it and
-   however it ended. Automatic runs keep the longer automatic interval from that same start; a call that is a
-   little early, as that of a nightly job, is allowed (``EARLY``).
+   however it ended. A run that Apple refused counts, too, even if the token was renewed since: the
+   specification limits how often a sync is initiated, not how often one succeeds, and names no exception.
+   Automatic runs keep the longer automatic interval from that same start; a call that is a little early, as
+   that of a nightly job, is allowed (``EARLY``).
 2. A run that reached its time limit is continued: its continuation waits for neither. After a run that never
    ended (the process died or was interrupted) only the cooldown counts, also for automatic runs. After a run
    that ended with an error the cooldown doubles with each further error, up to the automatic interval; if
@@ -274,8 +276,8 @@ class SyncPolicy:
         if not has_cursor:
             return self._list_without_cursor(state, now)
         if full:
-            reason = f"a full sync is allowed once in {_in_one_unit(self.full_interval)}"
-            return SyncAction.FULL, reason, due_at  # rule 3
+            limit = f"a full sync is allowed once in {_in_one_unit(self.full_interval)}"
+            return SyncAction.FULL, "a full sync was requested" if due_at <= now else limit, due_at  # rule 3
         if full is None and due_at <= now and not state.continues:
             reason = f"the last full sync is {_in_one_unit(self.full_interval)} old or older"
             return SyncAction.FULL, reason, due_at
@@ -288,9 +290,10 @@ class SyncPolicy:
         if full_at <= now:
             return SyncAction.FULL, "there is no usable cursor, and a full sync is due", full_at
         recovery_at = now if state.recovery_at is None else state.recovery_at + self.recovery_interval
-        interval = _in_one_unit(self.recovery_interval)
-        reason = f"there is no usable cursor, and a full list for that is allowed once in {interval}"
-        return SyncAction.RECOVERY, reason, min(full_at, recovery_at)  # rule 4
+        due_at, reason = min(full_at, recovery_at), "there is no usable cursor"
+        if due_at > now:
+            reason += f", and a full list for that is allowed once in {_in_one_unit(self.recovery_interval)}"
+        return SyncAction.RECOVERY, reason, due_at  # rule 4
 
     def _pace(self, state: SyncState, trigger: Trigger) -> tuple[datetime, str]:
         """Return when the interval since the last run is over, and the rule in words."""

@@ -198,7 +198,7 @@ class FakePortal:
         """Add devices that an organization bought, and return their serial numbers.
 
         Args:
-            count: How many; ignored if *serials* is given.
+            count: How many, 0 or more; ignored if *serials* is given.
             server: The server to assign them to; omitted, they stay unassigned.
             organization: The buyer; omitted, the server's organization or the first one.
             family: Apple's product family; the models of its catalogue alternate.
@@ -206,9 +206,11 @@ class FakePortal:
             keys: Apple's keys and their values for every device, such as ``asset_tag="A-1"``.
 
         Raises:
-            PortalError: A serial number exists already or was disowned, or there is no such server or
-                organization.
+            PortalError: *count* is below 0, a serial number exists already or was disowned, or there is no
+                such server or organization.
         """
+        if count < 0:
+            raise PortalError(f"count is {count}: 0 or more is allowed")
         with self._lock:
             target = None if server is None else self.server(server)
             owner = (

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, Self
 
 import attrs
@@ -209,17 +209,21 @@ class FakeMac(MacState):
 
     def _runner(self, http: httpx.Client) -> Runner:
         def send(step: SendRequest) -> httpx.Response:
-            with collect_refusals(self.serial_number) as reasons:
+            with self._collecting() as reasons:
                 return self._record_response(http.send(step.request), reasons)
 
         return Runner({SendRequest: send})
 
     def _runner_async(self, http: httpx.AsyncClient) -> AsyncRunner:
         async def send(step: SendRequest) -> httpx.Response:
-            with collect_refusals(self.serial_number) as reasons:
+            with self._collecting() as reasons:
                 return self._record_response(await http.send(step.request), reasons)
 
         return AsyncRunner({SendRequest: send})
+
+    def _collecting(self) -> AbstractContextManager[list[str]]:
+        # ``extra`` may change the serial number that the service reads and logs.
+        return collect_refusals(str(self.machine_info().get("SERIAL", "")))
 
     def _record_response(self, response: httpx.Response, reasons: list[str]) -> httpx.Response:
         # The query may contain a secret.
