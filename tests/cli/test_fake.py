@@ -102,6 +102,6 @@ def test_a_program_finds_everything_in_the_first_line_and_in_the_folder(shell: S
         for name, mode in (("keypair", 0o600), ("business_key", 0o600), ("token", 0o644)):
             assert stat.S_IMODE((shell.folder / served["files"][name]).stat().st_mode) == mode
         add = ("token", "add", "hq", served["files"]["token"], "--key", served["files"]["keypair"])
-        shell(*add, "--apple-id", "admin@contoso.example", "--consent")
+        shell(*add, "--apple-id", "it@contoso.com", "--consent")
         taken = shell("fake", "serve", "--port", served["base_url"].rpartition(":")[2], code=2)
         assert taken.err == "pyade: the port cannot be used: Address already in use\n"

@@ -7,10 +7,11 @@ import io
 import json
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
+import attrs
 import pytest
 from tests.cases import each
 from tests.cli.conftest import Run
@@ -27,6 +28,18 @@ def test_a_sync_reports_each_token(run: Run, fleet: FakeApple) -> None:
     assert report["outcome"] == "caught up with Apple"
     assert "not synced" in run("sync", "hq", "--full").out
     assert "not synced" in run("sync", "--automatic").out
+
+
+def test_a_sync_writes_the_reminders_of_tokens_that_expire_soon(
+    run: Run, fleet: FakeApple, tmp_path: Path
+) -> None:
+    with SQLiteStore(tmp_path / "ade.db") as store:
+        soon = datetime.now(UTC) + timedelta(days=6, hours=12)
+        store.replace_token(attrs.evolve(store.token("hq"), access_token_expiry=soon))
+    run("sync")
+    run("sync")
+    kinds = [json.loads(line)["kind"] for line in run("events", "--json").out.splitlines()]
+    assert kinds.count("token_expiring") == 1
 
 
 def test_a_full_list_and_only_the_changes_exclude_each_other(run: Run, fleet: FakeApple) -> None:

@@ -25,7 +25,7 @@ def test_from_nothing_to_a_synced_and_assigned_fleet(shell: Shell) -> None:
         assert "Step 2 of 5" in begun.out
         assert (shell.folder / "hq.pem").read_bytes().startswith(b"-----BEGIN CERTIFICATE-----")
         shell("fake", "token", "hq.pem", "hq.p7m", "--portal", served["portal_url"])
-        uploaded = shell("token", "upload", "hq", "hq.p7m", "--apple-id", "admin@contoso.example")
+        uploaded = shell("token", "upload", "hq", "hq.p7m", "--apple-id", "it@contoso.com")
         assert "3 added" in uploaded.out
         assert "not synced" in shell("sync").out  # the upload synced it
         previewed = shell("assign", "--profile", "profile.json", "--preview", "--json").json

@@ -15,7 +15,7 @@ from pyade.cli.output import WORDS
 from pyade.storage import SQLiteStore
 from pyade.testing import FakeApple
 
-ADMIN = "admin@contoso.example"
+ADMIN = "it@contoso.com"
 
 
 @pytest.fixture

@@ -46,6 +46,7 @@ COMMANDS: Final = {
     "sync": "fleet:sync",
     "assign": "fleet:assign",
     "profile": "profiles:profile",
+    "devices": "devices:devices",
     "overview": "fleet:overview_command",
     "doctor": "fleet:doctor_command",
     "events": "events:events",

@@ -24,6 +24,7 @@ from pyade.operations.health import doctor
 from pyade.operations.token_overview import overview
 from pyade.storage.protocol import Store
 from pyade.sync.report import SyncOutcome, SyncReport
+from pyade.sync.suspension import send_reminders
 from pyade.sync.syncer import Syncer
 from pyade.text import printable
 
@@ -59,7 +60,9 @@ def sync(names: tuple[str, ...], lists: bool, follows: bool, automatic: bool, fo
                 report = syncer.sync(full=full, automatic=automatic, force=force)
         return report, FAILED if report.outcome in _UNDONE else DONE
 
-    return _for_each(given, _chosen(store, names), sync_one)
+    code = _for_each(given, chosen(store, names), sync_one)
+    send_reminders(store, now=utc_now())  # a nightly job is all that runs in many places
+    return code
 
 
 @click.command(help="Assign the default profile to Macs. Those of the tokens NAME, or of all.")
@@ -83,7 +86,7 @@ def assign(names: tuple[str, ...], file: str | None, preview: bool, **intune: An
             report = assigner.run(default)
         return report, DONE if _is_done(report) else FAILED
 
-    return _for_each(given, _chosen(store, names), assign_one)
+    return _for_each(given, chosen(store, names), assign_one)
 
 
 @click.command("overview", help="Show every token and its devices.")
@@ -128,7 +131,7 @@ def _push_certificate(path: str, passphrase_file: str | None) -> PushCertificate
         raise WrongUsageError(f"{printable(path)}: {error}") from None
 
 
-def _chosen(store: Store, names: Sequence[str]) -> tuple[str, ...]:
+def chosen(store: Store, names: Sequence[str]) -> tuple[str, ...]:
     """Return the tokens to work on: the named ones, else all."""
     damaged: list[DamagedRecordError] = []
     known = [one.name for one in store.tokens(damaged=damaged.append)]

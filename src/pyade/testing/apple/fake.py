@@ -81,7 +81,7 @@ class FakeApple(FakeService, DeviceLifecycle):
     # Tokens
 
     def token(
-        self, server: Server | str | None = None, *, name: str = "hq", apple_id: str = "admin@contoso.example"
+        self, server: Server | str | None = None, *, name: str = "hq", apple_id: str = "it@contoso.com"
     ) -> Token:
         """Return a token with the current secrets of *server*; no older token is superseded.
 

@@ -51,7 +51,7 @@ class AppleSettings:
     page_default: int = 1000
     page_maximum: int = 1000
     cursor_length: int | None = None
-    device_assigned_by: str = "admin@contoso.example"
+    device_assigned_by: str = "it@contoso.com"
     throttle_changes: int | None = 20
     throttle_extends: bool = True
     disown_refusal: Literal["FAILED", "ACCESS_DENIED"] = "FAILED"

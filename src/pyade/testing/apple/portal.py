@@ -92,7 +92,7 @@ class FakePortal:
         name: str = "Main",
         *,
         organization: Organization | str | None = None,
-        admin_id: str = "admin@contoso.example",
+        admin_id: str = "it@contoso.com",
     ) -> Server:
         """Return a new MDM server.
 
