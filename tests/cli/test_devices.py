@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.cases import each
 from tests.cli.conftest import Run
 
+from pyade.assignment import DeviceAtRisk
 from pyade.core.fleet.device import Device, OpType
 from pyade.storage import SQLiteStore
 from pyade.testing import FakeApple
@@ -27,6 +28,7 @@ def test_macs_at_risk_have_the_reason_in_every_form(run: Run, fleet: FakeApple) 
     reason = "no rule and no default gives them a profile"
     assert run("devices", "--at-risk").out.count(reason) == 3
     rows = list(csv.DictReader(run("devices", "--at-risk", "--csv").out.splitlines()))
+    assert list(rows[0]) == list(DeviceAtRisk.columns())
     assert {(row["token_name"], row["risk"]) for row in rows} == {("hq", reason)}
     assert [one["risk"] for one in run("devices", "--at-risk", "--json").json["devices"]] == [reason] * 3
 

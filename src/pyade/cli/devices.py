@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 
@@ -35,40 +36,35 @@ def devices(names: tuple[str, ...], at_risk: bool, released: bool, as_csv: bool)
         raise WrongUsageError("--csv and --json exclude each other: give one, or neither")
     store = given.open_store()
     found = _rows(store, chosen(store, names), at_risk=at_risk, released=released)
-    kind = DeviceAtRisk if at_risk else DeviceRecord
     if as_csv:
-        rows = ({"token_name": name, **row.to_dict()} for name, row in found)
-        write_csv(rows, sys.stdout, columns=("token_name", *kind.columns()))
+        write_csv(found, sys.stdout, columns=(DeviceAtRisk if at_risk else DeviceRecord).columns())
     elif given.json:
         _show_json(found)
     else:
-        for name, row in found:
-            show(_line(name, row))
+        for row in found:
+            show(_line(row))
 
 
 def _rows(
     store: Store, names: tuple[str, ...], *, at_risk: bool, released: bool
-) -> Iterator[tuple[str, DeviceRecord | DeviceAtRisk]]:
+) -> Iterator[DeviceRecord | DeviceAtRisk]:
     for name in names:
-        records = risks(store, name) if at_risk else store.devices(name, released=released)
-        yield from ((name, record) for record in records)
+        yield from risks(store, name) if at_risk else store.devices(name, released=released)
 
 
-def _show_json(found: Iterator[tuple[str, DeviceRecord | DeviceAtRisk]]) -> None:
+def _show_json(found: Iterator[DeviceRecord | DeviceAtRisk]) -> None:
     """Print one JSON document, one Mac a line, without keeping them all."""
-    import json  # noqa: PLC0415 - only this form needs it
-
     before = '{"devices": [\n'
-    for name, row in found:
-        sys.stdout.write(before + json.dumps({"token_name": name, **plain(row)}))
+    for row in found:
+        sys.stdout.write(before + json.dumps(plain(row)))
         before = ",\n"
     sys.stdout.write("\n]}\n" if before == ",\n" else '{"devices": []}\n')
 
 
-def _line(name: str, row: DeviceRecord | DeviceAtRisk) -> str:
+def _line(row: DeviceRecord | DeviceAtRisk) -> str:
     record, risk = (row, "") if isinstance(row, DeviceRecord) else (row.record, str(row.risk))
     device = record.device
     status = "released" if record.is_released else str(device.profile_status or "unknown")
     cells = (device.serial_number, device.model or "", device.asset_tag or "", status)
     texts = [f"{printable(cell):{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)]
-    return "  ".join([*texts, printable(name), printable(risk)]).rstrip()
+    return "  ".join([*texts, printable(record.token_name), printable(risk)]).rstrip()
