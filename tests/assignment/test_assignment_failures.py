@@ -758,7 +758,7 @@ def test_texts_of_reports(world: World, profile: EnrollmentProfile) -> None:
     (mac,) = world.fleet(1)
     report = world.assign(attrs.evolve(KIOSK, locked=True), [mac, "TYPO"])
     assert report.plan.reasons == {Reason.NO_PROFILE: 1, Reason.UNKNOWN: 1}
-    assert "1 are not known to the store" in str(report)
+    assert "1 is not known to the store" in str(report)
     report = world.assign(attrs.evolve(KIOSK, locked=True, department="Sales"), [mac])
     assert report.warnings == (), "no Mac has fetched it"
     (other,) = world.fleet(1)

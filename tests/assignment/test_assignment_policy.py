@@ -156,9 +156,9 @@ def test_preview_shows_what_would_be_sent_and_why(world: World, profile: Enrollm
     }
     assert (plan.due, plan.total) == (5, 5)
     assert sorted(str(plan).splitlines()[1:]) == [
-        "  1 get 'Kiosk' (picked by hand): they had lost the profile",
-        "  1 get 'Lab' (rule 'asset tag LAB-*'): they had no profile",
-        f"  1 get {profile.name!r} (the token's default): they had no profile",
+        "  1 gets 'Kiosk' (picked by hand): it had lost the profile",
+        "  1 gets 'Lab' (rule 'asset tag LAB-*'): it had no profile",
+        f"  1 gets {profile.name!r} (the token's default): it had no profile",
         "  2 get 'Kiosk' (rule 'minis'): they had no profile",
     ]
     assert world.apple.requests == ()
@@ -193,7 +193,7 @@ def test_preview_shows_removals_and_waiting_devices(world: World) -> None:
     plan = preview(world, policy=none)
     assert str(plan).splitlines() == [
         "3 devices, 1 to send",
-        "  1 lose their profile (picked by hand): they should have none",
+        "  1 loses the profile (picked by hand): it should have none",
         "  1 wait",
         "  1 have no profile, and none is selected for them",
         f"  next: from {due_at:%Y-%m-%d %H:%M:%S} UTC",

@@ -59,8 +59,10 @@ class PlannedGroup(Exportable, Printed):
 
     def _words(self) -> str:
         profile = self.selection.profile
-        what = "lose their profile" if profile is None else f"get {profile.name!r}"
-        return f"{len(self.serials):,} {what} ({self.selection.chosen_by}): they {self.reason}"
+        count = len(self.serials)
+        who, many = ("it", "s") if count == 1 else ("they", "")
+        what = f"lose{many} the profile" if profile is None else f"get{many} {profile.name!r}"
+        return f"{count:,} {what} ({self.selection.chosen_by}): {who} {self.reason.of(count)}"
 
 
 @attrs.frozen(kw_only=True)

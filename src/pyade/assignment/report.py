@@ -88,7 +88,7 @@ class AssignReport(Exportable, Printed):
         counts = Counter(self.results.values())
         unsent = counts.pop(DeviceResult.NOT_SENT, 0)
         sent = [f"{count:,} {result}" for result, count in counts.most_common()]
-        reasons = [f"{count:,} {reason}" for reason, count in plan.reasons.items()]
+        reasons = [f"{count:,} {reason.of(count)}" for reason, count in plan.reasons.items()]
         summary = f"{self.token_name}: {pluralize(self.total, 'device')}, {counts.total():,} sent"
         summary = f"{summary}: {', '.join(sent)}" if sent else summary
         lines = [f"{summary}; {unsent:,} not sent" if unsent else summary]

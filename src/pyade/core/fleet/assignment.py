@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime, timedelta
+from typing import Final
 
 import attrs
 
@@ -46,6 +47,9 @@ MAX_CONTRADICTIONS = 3
 """After so many contradictions within 24 hours a device waits until the first is a day old."""
 
 
+_OF_ONE: Final = {"are": "is", "were": "was"}
+
+
 class Reason(enum.StrEnum):
     """Why a device needs a request.
 
@@ -68,6 +72,11 @@ class Reason(enum.StrEnum):
     UNCERTAIN = "may have it already, or not"
     UNWANTED = "should have none"
     UNKNOWN = "are not known to the store"
+
+    def of(self, count: int) -> str:
+        """Return the reason as the predicate of *count* devices: ``were assigned``, and ``was`` of one."""
+        verb, _, rest = self.value.partition(" ")
+        return f"{_OF_ONE.get(verb, verb) if count == 1 else verb} {rest}"
 
 
 class Risk(enum.StrEnum):
