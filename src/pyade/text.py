@@ -135,7 +135,7 @@ def _escaped_html(text: str) -> str:
 def short_repr(self: object) -> str:
     """Return the ``repr`` of an object with fields: those that are set, as far as they fit one short line.
 
-    For classes of attrs and msgspec, as ``__repr__ = short_repr``. Fields that attrs hides are left out.
+    For the ``__repr__`` of classes of attrs and msgspec. Fields that attrs hides are left out.
     """
     parts, room = [], _LONGEST_REPR - len(type(self).__name__)
     for name in _shown_fields(self):

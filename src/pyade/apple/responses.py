@@ -95,7 +95,8 @@ class Account:
     Source: Apple, device assignment, ``AccountDetail``.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     server_name: str | None = None
     server_uuid: str | None = None
@@ -163,7 +164,8 @@ class DevicePage:
     Source: Apple, device assignment, ``FetchDeviceResponse``.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     devices: tuple[Device, ...]
     cursor: str
@@ -228,7 +230,8 @@ class ActivationLockResponse:
         result: What Apple did.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     serial_number: str
     result: ActivationLockResult

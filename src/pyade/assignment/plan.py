@@ -49,7 +49,8 @@ class PlannedGroup(Exportable, Printed):
         serials: Their serial numbers.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     selection: ProfileSelection
     reason: Reason
@@ -75,7 +76,8 @@ class PlannedDevice(Exportable):
         reason: Why that needs a request.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     serial_number: str
     selection: ProfileSelection

@@ -43,7 +43,8 @@ class ProfileSelection:
         chosen_by: Who selected it: an administrator by hand, a rule with its label, or the token's default.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     profile_uuid: str
     profile: EnrollmentProfile | None

@@ -114,7 +114,8 @@ class OrgDevice(Resource):
         releaser_id: Id of the account that released it (observed).
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     serial_number: str = ""
     added_to_org_date_time: datetime | None = None
@@ -162,7 +163,8 @@ class ManagementService(Resource):
         updated_date_time: UTC.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     server_name: str | None = None
     server_type: ServiceType | None = None
@@ -188,7 +190,8 @@ class Activity(Resource):
         download_url: Secret. Address of the log: valid for a short time, without other credentials.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     status: ActivityStatus | None = None
     sub_status: ActivitySubStatus | None = None
@@ -218,7 +221,8 @@ class AppleCareCoverage(Resource):
         agreement_number: Of the plan.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     status: str | None = None
     payment_type: str | None = None

@@ -123,7 +123,8 @@ class Token(Printed):
         admin_id: The Apple ID that downloaded the token; None until ``/account`` was read.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     name: str = attrs.field(validator=fields.text)
     consumer_key: str = attrs.field(validator=fields.text)

@@ -44,7 +44,8 @@ class CredentialRequest:
         is_renewal: True if an enrolled Mac gets a new copy of its profile, False if a Mac enrolls.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     kind: IdentityKind
     machine: MachineInfo

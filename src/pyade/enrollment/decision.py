@@ -63,7 +63,8 @@ class EnrollmentDecision(Printed):
     Source: specification, "Distribute devices".
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     at: datetime
     outcome: EnrollmentOutcome

@@ -97,7 +97,8 @@ class WaitingMac:
         action: What can be sent now. If there is a command, a push makes the Mac ask for it.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     enrollment: Enrollment
     progress: AwaitProgress

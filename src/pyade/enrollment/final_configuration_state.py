@@ -132,7 +132,8 @@ class AwaitProgress:
         problems: What an administrator should check, each with the next step.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     phase: AwaitPhase
     awaiting_since: datetime | None

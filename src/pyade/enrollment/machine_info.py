@@ -62,7 +62,8 @@ class MachineInfo:
         signature: What the verified signature showed; None after ``from_plist``, which verifies none.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     udid: str
     serial_number: str

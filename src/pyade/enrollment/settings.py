@@ -37,7 +37,8 @@ class EnrollmentRequest:
         user: The user who signed in; None without user affinity.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     machine: MachineInfo
     record: DeviceRecord

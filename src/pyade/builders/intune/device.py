@@ -87,7 +87,8 @@ class IntuneDevice:
         problems: Values that Intune's JSON cannot contain; not compared.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     serial_number: str
     id: str = ""

@@ -77,7 +77,8 @@ class IntuneTenant:
             the problems of its tokens and profiles.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     tokens: tuple[IntuneToken, ...] = ()
     profiles: tuple[IntuneProfile, ...] = ()

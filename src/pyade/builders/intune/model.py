@@ -69,7 +69,8 @@ class IntuneExport:
         problems: Warnings for values that Intune's JSON cannot contain, or that were changed.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     body: dict[str, Any]
     problems: tuple[Problem, ...] = ()
@@ -151,7 +152,8 @@ class IntuneProfile:
         IntuneError: ``extra`` has a member that has a setting.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     profile: EnrollmentProfile
     id: str = ""

@@ -73,7 +73,8 @@ class IntuneToken:
         problems: Warnings, and values that Intune's JSON cannot contain; not compared.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     name: str
     id: str = ""

@@ -128,7 +128,8 @@ class Device(
         extra: Keys that pyade does not know, or whose value it could not read, unchanged.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     serial_number: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SERIAL)]
     model: str | None = None

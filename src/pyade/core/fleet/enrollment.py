@@ -133,7 +133,8 @@ class Installed:
         user: Who signed in; None without user affinity.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     identity: IdentityKind
     product: str
@@ -172,7 +173,8 @@ class Enrollment:
         revision: Counts the writes; a write with an older revision is refused.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     serial_number: str
     token_name: str

@@ -107,7 +107,8 @@ class Event(Exportable):
         details: More about it, plain JSON values; times are ISO 8601 texts.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     id: str
     kind: EventKind
@@ -142,7 +143,8 @@ class EventBatch:
         groups: What happened, in order.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     token_name: str
     at: datetime

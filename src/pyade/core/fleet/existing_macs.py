@@ -45,7 +45,8 @@ class ExistingMac:
         notes: What else to know, in sentences.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     problems: tuple[Problem, ...]
     migration_deadline: datetime | None

@@ -44,7 +44,8 @@ class DeviceGroup:
         migration_deadline: Until when they must have moved to this server, UTC.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     model: str | None = None
     device_family: str | None = None

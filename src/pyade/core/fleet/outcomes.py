@@ -37,7 +37,8 @@ class Attempt:
             not be read afterwards, or said nothing about a profile.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     profile_uuid: str
     result: DeviceResult
@@ -307,7 +308,8 @@ class ActivityOutcome:
         devices: Serial number to outcome, in the order of the request.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     request: ActivityRequest
     devices: Mapping[str, DeviceOutcome] = attrs.field(hash=False)

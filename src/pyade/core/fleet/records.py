@@ -58,7 +58,8 @@ class DeviceRecord(Exportable):
         op_date_sent: The date of that operation as Apple sent it, if it cannot be right; else None.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     token_name: str
     device: Device
@@ -182,7 +183,8 @@ class SyncState:
         assignment_errors: The newest error by ``profile_uuid``, until the profile is assigned or not wanted.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     revision: int = 0
     phase: SyncPhase = SyncPhase.FETCH

@@ -147,7 +147,8 @@ class SyncPolicy:
     short.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     full_interval: timedelta = attrs.field(default=timedelta(days=7), validator=check_positive)
     automatic_interval: timedelta = attrs.field(default=timedelta(hours=24), validator=check_positive)

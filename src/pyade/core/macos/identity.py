@@ -66,7 +66,8 @@ class IdentityChoice(Printed):
         problems: What an administrator should check: a model that pyade does not know, an unreadable version.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     kind: IdentityKind
     key_type: KeyType = KeyType.RSA
@@ -94,7 +95,8 @@ class IdentityRefusal(Printed):
         problems: As for ``IdentityChoice``.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     reason: str
     problems: tuple[Problem, ...] = ()

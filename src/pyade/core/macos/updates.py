@@ -66,7 +66,8 @@ class UpdateCatalogue:
         problems: One for each entry that could not be read, and was ignored.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     updates: tuple[Update, ...]
     problems: tuple[Problem, ...] = ()

@@ -118,7 +118,8 @@ class PreviewRow(Exportable):
             ``MAY_SHOW``, ``NOT_THERE`` or ``SENT_AS_IS``.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     setting: str
     label: str

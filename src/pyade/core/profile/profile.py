@@ -70,7 +70,8 @@ class EnrollmentProfile(ProfileSettings):
     Source: specification, "Create an Apple enrollment profile"; Apple, device assignment, ``Profile``.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def __attrs_post_init__(self) -> None:
         errors = tuple(problem for problem in check(self) if problem.severity is Severity.ERROR)
@@ -137,7 +138,8 @@ class DefinedProfile:
             defined once more for the default.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     profile_uuid: str
     profile: EnrollmentProfile

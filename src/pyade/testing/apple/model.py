@@ -159,7 +159,8 @@ class Organization:
         terms_block_calls: True if the other endpoints do.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     name: str
     org_id: str
@@ -218,7 +219,8 @@ class Server:
         hidden_from_sync: Serial numbers that sync leaves out, see ``Faults.hide_from_sync``.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     name: str
     server_uuid: str

@@ -44,7 +44,8 @@ class RequestRecord:
         code: Text of a response that is not a success, at most 1 KiB; "" for a success.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     number: int
     at: datetime

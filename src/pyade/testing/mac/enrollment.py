@@ -110,7 +110,8 @@ class FakeEnrollment:
         credential: Secret. The client identifier of ACME or the challenge of SCEP; "" if there is none.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     profile: Mapping[str, Any] = attrs.field(repr=False, hash=False)
     signer: x509.Certificate | None

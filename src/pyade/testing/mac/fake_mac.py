@@ -106,7 +106,8 @@ class FakeMac(MacState):
             response contains.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     @classmethod
     def from_apple(

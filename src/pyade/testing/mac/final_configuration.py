@@ -47,7 +47,8 @@ class FakeSetup:
         is_released: True if the Mac received ``DeviceConfigured``.
     """
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     commands: tuple[Mapping[str, Any], ...] = attrs.field(default=(), repr=False, hash=False)
     errors: tuple[str, ...] = ()
