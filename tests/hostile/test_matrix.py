@@ -2,11 +2,14 @@
 
 The synchronous calls run in threads and the asynchronous ones in one event loop, many at a time. Kinds that
 attack memory run one by one, in a process that is measured.
+
+Both ways share one flow. ``PYADE_HOSTILE_SHARE=4`` takes every fourth kind the asynchronous way.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
@@ -21,6 +24,7 @@ from tests.hostile.server import HostileServer
 pytestmark = pytest.mark.slow
 
 AT_A_TIME = 24
+SHARE = int(os.environ.get("PYADE_HOSTILE_SHARE", "1"))
 MOST_DOUBTFUL = 150
 """Up to this number of failed kinds are repeated; if more fail it is no coincidence."""
 
@@ -59,7 +63,7 @@ def in_one_loop(groups: Iterable[list[Case]], server: HostileServer) -> Asked:
     async def ask_all() -> None:
         turns = anyio.Semaphore(AT_A_TIME)
         async with contextlib.AsyncExitStack() as stack, anyio.create_task_group() as tasks:
-            for group in groups:
+            for group in list(groups)[::SHARE]:
                 made = driver.async_client(group[0], server.ports, DEADLINE_S)
                 client = await stack.enter_async_context(made)
                 for case in group:
