@@ -112,15 +112,17 @@ def check_files(work: Path) -> Path:
         archive.extractall(work / "source", filter="data")
     (source,) = (work / "source").iterdir()
     run(*build, work / "again", "--wheel", source, cwd=work)
-    tracked = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT).splitlines()
-    same("the sdist", inside, {*tracked, "PKG-INFO"} - NOT_IN_SDIST)
+    tracked = run("git", "ls-files", cwd=ROOT).splitlines()
+    # A new file that is not tracked yet may be inside, such as one of the package; others may lie around.
+    others = run("git", "ls-files", "--others", "--exclude-standard", cwd=ROOT).splitlines()
+    same("the sdist", inside - set(others), {*tracked, "PKG-INFO"} - NOT_IN_SDIST)
     (wheel,), (again,) = (work / "dist").glob("*.whl"), (work / "again").glob("*.whl")
     if wheel.name != again.name:
         raise CheckError(f"{wheel.name} and {again.name}: built from the same source")
     info = f"pyade_apple-{PROJECT['version']}.dist-info"
     about = {f"{info}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "licenses/LICENSE")}
     about |= {f"{info}/entry_points.txt"} if PROJECT.keys() & {"scripts", "entry-points"} else set()
-    package = {name.removeprefix("src/") for name in tracked if name.startswith("src/")}
+    package = {name.removeprefix("src/") for name in (*tracked, *others) if name.startswith("src/")}
     for built in (wheel, again):
         with zipfile.ZipFile(built) as archive:
             same(str(built), archive.namelist(), package | about)
