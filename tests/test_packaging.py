@@ -111,7 +111,7 @@ def test_a_star_import_binds_all_exports(package: str) -> None:
             "from pyade import Client, Syncer, Assigner, Token; from pyade.storage import SQLiteStore",
             (
                 "pyade.core.fleet.device pyade.core.profile.profile pyade.core.problems pyade.sync.run "
-                "pyade.builders.documents"
+                "pyade.builders.documents pyade.sync.progress_bars difflib"
             ),
         ),
         ("from pyade import SyncPolicy, MacOSVersion, Problem, PyadeError", "httpx asn1crypto sqlite3 anyio"),

@@ -13,7 +13,6 @@ from pyade.errors import LeaseHeldError
 from pyade.flow import AsyncRunner, Runner, clock_of
 from pyade.loading import lazy_modules
 from pyade.sync.leases import acquire_and_hold, acquire_and_hold_async
-from pyade.sync.progress_bars import showing
 from pyade.sync.runners import AsyncCaller, Caller, runner_of, runner_of_async
 
 if TYPE_CHECKING:
@@ -26,12 +25,14 @@ if TYPE_CHECKING:
     from pyade.core.fleet.records import DeviceRecord
     from pyade.core.profile.profile import EnrollmentProfile
     from pyade.storage.protocol import Store
+    from pyade.sync import progress_bars
     from pyade.sync.runners import Progress
 else:
     lazy_modules(
         globals(),
         run="pyade.assignment.run",
         risk="pyade.assignment.risk",
+        progress_bars="pyade.sync.progress_bars",
         to_thread="anyio.to_thread",
     )
 
@@ -194,7 +195,7 @@ class Assigner(_BaseAssigner[Caller]):
 
     @contextlib.contextmanager
     def _runner(self) -> Iterator[Runner]:
-        with showing(self._progress, self._clock) as progress:
+        with progress_bars.showing(self._progress, self._clock) as progress:
             yield runner_of(self._apple, self._store, self._clock, progress)
 
 
@@ -249,5 +250,5 @@ class AsyncAssigner(_BaseAssigner[AsyncCaller]):
 
     @contextlib.contextmanager
     def _runner(self) -> Iterator[AsyncRunner]:
-        with showing(self._progress, self._clock) as progress:
+        with progress_bars.showing(self._progress, self._clock) as progress:
             yield runner_of_async(self._apple, self._store, self._clock, progress)

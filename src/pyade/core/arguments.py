@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import collections.abc
 import contextlib
-import difflib
 import functools
 import inspect
 import sys
@@ -36,13 +35,18 @@ import types
 import typing
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import date, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
 from pyade.core.secret import Secret
 from pyade.errors import ArgumentError
-from pyade.loading import find_public_name
+from pyade.loading import find_public_name, lazy_modules
+
+if TYPE_CHECKING:
+    import difflib
+else:
+    lazy_modules(globals(), difflib="difflib")  # for an error alone
 
 
 @attrs.frozen

@@ -13,7 +13,6 @@ from pyade.errors import LeaseHeldError
 from pyade.flow import AsyncRunner, Runner, clock_of
 from pyade.loading import lazy_modules
 from pyade.sync.leases import acquire_and_hold, acquire_and_hold_async
-from pyade.sync.progress_bars import showing
 from pyade.sync.runners import AsyncCaller, Caller, runner_of, runner_of_async
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from pyade.core.fleet.records import DeviceRecord
     from pyade.storage.protocol import Store
-    from pyade.sync import details, run
+    from pyade.sync import details, progress_bars, run
     from pyade.sync.report import SyncReport
     from pyade.sync.runners import Progress
 else:
@@ -29,6 +28,7 @@ else:
         globals(),
         anyio="anyio",
         details="pyade.sync.details",
+        progress_bars="pyade.sync.progress_bars",
         run="pyade.sync.run",
     )
 
@@ -143,7 +143,7 @@ class Syncer(_Syncing[Caller]):
 
     @contextlib.contextmanager
     def _runner(self) -> Iterator[Runner]:
-        with showing(self._progress, self._clock) as progress:
+        with progress_bars.showing(self._progress, self._clock) as progress:
             yield runner_of(self._apple, self._store, self._clock, progress)
 
 
@@ -183,7 +183,7 @@ class AsyncSyncer(_Syncing[AsyncCaller]):
 
     @contextlib.contextmanager
     def _runner(self) -> Iterator[AsyncRunner]:
-        with showing(self._progress, self._clock) as progress:
+        with progress_bars.showing(self._progress, self._clock) as progress:
             yield runner_of_async(self._apple, self._store, self._clock, progress)
 
 
