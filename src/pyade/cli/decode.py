@@ -24,7 +24,7 @@ from pyade.builders.payloads import TargetMac
 from pyade.cli.app import DONE, FAILED
 from pyade.cli.files import WrongUsageError, read_bytes, read_keypair
 from pyade.cli.options import common, settings, with_key
-from pyade.cli.output import Json, plain, show, show_json, tell
+from pyade.cli.output import Json, plain, show, show_json, show_problems, tell
 from pyade.cli.tokens import show_token_file
 from pyade.core.problems import Severity
 from pyade.crypto.ber import MalformedError
@@ -97,8 +97,7 @@ def mobileconfig(file: str, macos: str | None, product: str | None) -> int:
         show(printable(f"signed by {signer}, which is not verified" if signer else "not signed"))
         for payload in (document, *payloads):
             show("\n".join(_lines(payload)))
-        for problem in problems:
-            show(f"{problem.severity.value:<8} {problem}")
+        show_problems(problems)
     return FAILED if any(problem.severity is Severity.ERROR for problem in problems) else DONE
 
 

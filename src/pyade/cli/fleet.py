@@ -12,13 +12,22 @@ from pyade.assignment.assigner import Assigner
 from pyade.assignment.report import AssignReport
 from pyade.cli.app import DONE, FAILED, code_of
 from pyade.cli.files import WrongUsageError, passphrase_for, read_bytes, read_lines
-from pyade.cli.options import Settings, check_name, settings, show_result, with_apple, with_store
+from pyade.cli.options import (
+    NO_TOKEN,
+    Settings,
+    check_name,
+    settings,
+    show_result,
+    stored_names,
+    with_apple,
+    with_store,
+)
 from pyade.cli.output import Json, plain, show, show_json, tell
 from pyade.cli.profile_files import read_profile_file, with_intune
 from pyade.core.fleet.device import DeviceResult
 from pyade.core.problems import Severity
 from pyade.crypto.push_certificate import PushCertificate
-from pyade.errors import DamagedRecordError, PyadeError, SigningError
+from pyade.errors import PyadeError, SigningError
 from pyade.flow import utc_now
 from pyade.operations.health import doctor
 from pyade.operations.token_overview import overview
@@ -93,12 +102,12 @@ def assign(names: tuple[str, ...], file: str | None, preview: bool, **intune: An
 @with_store
 def overview_command() -> None:
     """Show the state of every token."""
-    found = overview(settings().open_store(), now=utc_now())
+    found = overview(settings().open_store())
     if settings().json:
         show_json({"tokens": found})
         return
     if not found:
-        tell("no token is stored: begin with pyade token new NAME --consent")
+        tell(NO_TOKEN)
     for one in found:
         show(one)
 
@@ -133,13 +142,11 @@ def _push_certificate(path: str, passphrase_file: str | None) -> PushCertificate
 
 def chosen(store: Store, names: Sequence[str]) -> tuple[str, ...]:
     """Return the tokens to work on: the named ones, else all."""
-    damaged: list[DamagedRecordError] = []
-    known = [one.name for one in store.tokens(damaged=damaged.append)]
-    known += [one.token_name for one in damaged]
+    known = stored_names(store)
     for name in names:
         check_name(name, known)
     if not known:
-        raise WrongUsageError("no token is stored: begin with pyade token new NAME --consent")
+        raise WrongUsageError(NO_TOKEN)
     return tuple(dict.fromkeys(names or sorted(known)))
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import attrs
@@ -20,6 +20,7 @@ import click
 
 from pyade.cli.files import WrongUsageError, read_lines
 from pyade.cli.output import Json, show, show_json
+from pyade.errors import DamagedRecordError
 from pyade.loading import lazy_modules
 from pyade.text import printable
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pyade.operations import token_service as service
     from pyade.operations.token_service import TokenService
     from pyade.storage import sqlite
+    from pyade.storage.protocol import Store
     from pyade.storage.sql import SQLStore
 else:  # what a command on files does not need
     lazy_modules(
@@ -40,6 +42,11 @@ else:  # what a command on files does not need
         sqlite="pyade.storage.sqlite",
         service="pyade.operations.token_service",
     )
+
+BEGIN: Final = "begin with pyade token new NAME --consent"
+"""The advice for a store without a token."""
+
+NO_TOKEN: Final = f"no token is stored: {BEGIN}"
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -89,8 +96,9 @@ class Settings:
             if name == ":memory:" or path.is_dir():
                 raise WrongUsageError(f"{shown} is no file: give --store a path such as ade.db")
             if not create and not path.exists():
-                begin = f"pyade token new NAME --consent --store {shown}"
-                raise WrongUsageError(f"there is no store {shown}: check the path, or begin with {begin}")
+                raise WrongUsageError(
+                    f"there is no store {shown}: check the path, or {BEGIN} --store {shown}"
+                )
             store = sqlite.SQLiteStore(path, keys=self.keys())
         return click.get_current_context().with_resource(store)
 
@@ -129,10 +137,8 @@ class Settings:
             raise WrongUsageError("a store is a path, or a DSN that begins with postgresql://")
         try:
             from pyade.storage.postgres import PostgresStore  # noqa: PLC0415 - psycopg is optional
-        except ImportError:
-            raise WrongUsageError(
-                "PostgreSQL needs psycopg: install it from a checkout with pip install -e '.[postgres]'"
-            ) from None
+        except ImportError as missing:
+            raise WrongUsageError(str(missing)) from None
         schema = self.schema or os.environ.get("PYADE_STORE_SCHEMA") or "pyade"
         return PostgresStore(dsn, keys=self.keys(), schema=schema)
 
@@ -206,6 +212,12 @@ def show_result(value: object, *, json: Json = None) -> None:
         show(value)
 
 
+def stored_names(store: Store) -> set[str]:
+    """Return the names of the stored tokens, with those that cannot be read."""
+    damaged: list[DamagedRecordError] = []
+    return {one.name for one in store.tokens(damaged=damaged.append)} | {one.token_name for one in damaged}
+
+
 def check_name(name: str, known: Collection[str]) -> None:
     """Check that *name* is one of the *known* tokens.
 
@@ -215,5 +227,5 @@ def check_name(name: str, known: Collection[str]) -> None:
     if name in known:
         return
     there = ", ".join(map(repr, sorted(known)))
-    advice = f"there are {there}" if known else "none is stored: begin with pyade token new NAME --consent"
+    advice = f"there are {there}" if known else f"none is stored: {BEGIN}"
     raise WrongUsageError(f"there is no token {name!r}; {advice}")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
@@ -21,6 +21,7 @@ import attrs
 
 from pyade.core.exports import Exportable
 from pyade.core.macos.versions import MacOSVersion
+from pyade.core.problems import Problem
 from pyade.core.values import format_time
 from pyade.errors import PyadeError
 from pyade.text import printable
@@ -82,6 +83,12 @@ def in_words(value: object) -> str:
 def show(value: object) -> None:
     """Print a result that escapes itself, such as a report, or a text of this package."""
     sys.stdout.write(f"{in_words(value)}\n")
+
+
+def show_problems(problems: Iterable[Problem], indent: str = "") -> None:
+    """Print problems, one line each."""
+    for problem in problems:
+        show(f"{indent}{problem.severity.value:<8} {problem}")
 
 
 def show_json(value: Json) -> None:

@@ -10,7 +10,7 @@ import click
 from pyade.cli.app import DONE, FAILED
 from pyade.cli.files import write_new
 from pyade.cli.options import common, settings, show_result
-from pyade.cli.output import Json, plain, show, show_json
+from pyade.cli.output import Json, plain, show, show_json, show_problems
 from pyade.cli.profile_files import read_profile_file, with_intune
 from pyade.core.problems import Problem
 from pyade.errors import ProfileError
@@ -80,6 +80,5 @@ def _show_problems(file: str, name: str, problems: tuple[Problem, ...], *, is_va
     else:
         words = "valid" if is_valid else "not valid: Apple or a Mac would refuse it"
         show(f"{name or file}: {words}")
-        for problem in problems:
-            show(f"  {problem.severity.value:<8} {problem}")
+        show_problems(problems, "  ")
     return DONE if is_valid else FAILED

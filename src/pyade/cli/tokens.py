@@ -9,7 +9,16 @@ from typing import Any
 import click
 
 from pyade.cli.files import WrongUsageError, read_bytes, read_keypair, write_new
-from pyade.cli.options import check_name, settings, show_result, with_apple, with_key, with_store
+from pyade.cli.options import (
+    NO_TOKEN,
+    check_name,
+    settings,
+    show_result,
+    stored_names,
+    with_apple,
+    with_key,
+    with_store,
+)
 from pyade.cli.output import Json, plain, show, show_json, tell
 from pyade.core.token import Portal, Token, TokenHealth, status_at
 from pyade.core.values import parse_time
@@ -130,7 +139,7 @@ def upload(name: str, file: str, apple_id: str | None, scope_tags: tuple[str, ..
     store = settings().open_store()
     service = settings().token_service(store)
     check_name(name, _known(store, service))
-    if name in _stored(store):
+    if name in stored_names(store):
         raise WrongUsageError(f"the token {name!r} is stored already: use pyade token renew {name} {file}")
     data = read_bytes(file, at_most=MAX_TOKEN_FILE_BYTES)
     return _show_accepted(
@@ -148,7 +157,7 @@ def renew(name: str, file: str, apple_id: str, force: bool) -> int:
     """Renew a stored token."""
     store = settings().open_store()
     service = settings().token_service(store)
-    check_name(name, _stored(store))
+    check_name(name, stored_names(store))
     data = read_bytes(file, at_most=MAX_TOKEN_FILE_BYTES)
     return _show_accepted(service.upload(name, data, apple_id=apple_id, force=force))
 
@@ -222,7 +231,7 @@ def list_command() -> None:
     for setup in begun:
         show(setup)
     if not stored and not begun:
-        tell("no token is stored: begin with pyade token new NAME --consent")
+        tell(NO_TOKEN)
 
 
 @token.command(help="Delete a token here. Its MDM server stays in Apple's portal.")
@@ -324,12 +333,7 @@ def _show_accepted(accepted: AcceptedToken) -> int:
     return 1 if accepted.error else 0
 
 
-def _stored(store: Store) -> set[str]:
-    damaged: list[DamagedRecordError] = []
-    return {one.name for one in store.tokens(damaged=damaged.append)} | {one.token_name for one in damaged}
-
-
 def _known(store: Store, service: TokenService) -> set[str]:
     damaged: list[DamagedRecordError] = []
     begun = {one.name for one in service.under_way(damaged=damaged.append)}
-    return _stored(store) | begun | {one.token_name for one in damaged}
+    return stored_names(store) | begun | {one.token_name for one in damaged}
