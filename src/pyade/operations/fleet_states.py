@@ -28,7 +28,7 @@ from pyade.core.fleet.device import ProfileStatus
 from pyade.core.fleet.events import Event, EventKind
 from pyade.core.fleet.groups import DeviceGroup
 from pyade.flow import clock_of
-from pyade.operations.past_events import Days, PastEvents
+from pyade.operations.past_events import Days, PastEvents, damage_notes
 from pyade.storage.protocol import Store
 from pyade.text import Printed, cut, format_utc, pluralize
 
@@ -124,9 +124,7 @@ class FleetHistory(Exportable, Printed):
         if unknown:
             since = "no event is stored" if self.known_from is None else format_utc(self.known_from)
             notes.append(f"{pluralize(unknown, 'day')} not known: the oldest stored event is of {since}")
-        if self.damaged:
-            notes.append(f"{pluralize(self.damaged, 'row')} of events cannot be read, and are missing here")
-        return notes
+        return [*notes, *damage_notes(self.damaged)]
 
     def _words(self) -> list[str]:
         states = self.states

@@ -193,10 +193,8 @@ def _token_problems(token: Token, state: SyncState, now: datetime) -> Iterator[P
             "fix it or renew the token; pyade tries again once a day, and immediately after a renewal",
         )
     elif state.last_error and not state.held_back:
-        text, fix = (
-            "the last sync ended with",
-            "the next may succeed; the documentation has a table of errors",
-        )
+        text = "the last sync ended with"
+        fix = "the next may succeed; the documentation has a table of errors"
         if was_renewed(token, state):
             text = f"not synced since the token was renewed; {text}"
             fix = "sync it again: that is allowed 15 minutes after the last sync"

@@ -11,6 +11,7 @@ import attrs
 from pyade.core.fleet.events import Event
 from pyade.errors import DamagedRecordError, PolicyError
 from pyade.storage.protocol import Store
+from pyade.text import pluralize
 
 LONGEST: Final = 366
 """How many days a picture of the past shows at most."""
@@ -47,6 +48,13 @@ class PastEvents:
                 self.known_from = page[0].at
             yield from (event for event in page if event.token_name == self.token_name)
             after = page[-1].id
+
+
+def damage_notes(damaged: int) -> list[str]:
+    """Return what a picture says about *damaged* rows of events; nothing if there are none."""
+    if not damaged:
+        return []
+    return [f"{pluralize(damaged, 'row')} of events cannot be read, and are missing here"]
 
 
 @attrs.frozen

@@ -26,7 +26,7 @@ from pyade.core.fleet.suspension import suspended_reason
 from pyade.core.fleet.sync_policy import SyncPolicy
 from pyade.core.token import Token
 from pyade.flow import clock_of
-from pyade.operations.past_events import Days, PastEvents
+from pyade.operations.past_events import Days, PastEvents, damage_notes
 from pyade.storage.protocol import Store
 from pyade.text import Printed, cut, format_utc, pluralize
 
@@ -125,9 +125,7 @@ class Timeline(Exportable, Printed):
         notes.append("of runs only the last one is stored; one that changed nothing leaves no event")
         if self.left_out:
             notes.append(f"{pluralize(self.left_out, 'older event')} of the token left out")
-        if self.damaged:
-            notes.append(f"{pluralize(self.damaged, 'row')} of events cannot be read, and are missing here")
-        return notes
+        return [*notes, *damage_notes(self.damaged)]
 
     def _words(self) -> list[str]:
         rows = [
