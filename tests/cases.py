@@ -11,6 +11,12 @@ import pytest
 
 Test: TypeAlias = Callable[..., None]
 
+UNFRIENDLY: Sequence[dict[str, str]] = (
+    {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"),
+)
+"""Environments in which programs must run all the same: a locale without Unicode, and a dead proxy."""
+
 
 def each(names: str | Sequence[str], cases: Iterable[Any]) -> Callable[[Test], Test]:
     """Run a test with each case, as ``pytest.mark.parametrize`` does, but as one test.

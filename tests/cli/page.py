@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from tests.cli.conftest import clean
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 _BLOCK = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -25,7 +26,7 @@ def replayed(page: str, folder: Path, port: int) -> str:
     program = bin_folder / "pyade"
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m pyade "$@"\n')
     program.chmod(0o755)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYADE_")}
+    environment = clean()
     environment |= {"PATH": f"{bin_folder}:{environment['PATH']}", "COLUMNS": "100"}
     shell = subprocess.Popen(
         ["bash"],

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cases import each
+from tests.cases import UNFRIENDLY, each
 from tests.cli.conftest import Shell, clean
 
 from pyade.storage import SQLiteStore
@@ -39,13 +39,7 @@ def test_from_nothing_to_a_synced_and_assigned_fleet(shell: Shell) -> None:
         assert shell("doctor", "--json").json["is_healthy"] is True
 
 
-@each(
-    "environment",
-    [
-        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
-        dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"),
-    ],
-)
+@each("environment", UNFRIENDLY)
 def test_it_runs_without_docstrings_in_the_c_locale_and_behind_a_proxy(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FunctionType
 
 import pytest
-from tests.cases import each
+from tests.cases import UNFRIENDLY, each
 
 from pyade import TokenKeypair
 from pyade.apple.http import connection
@@ -60,13 +60,7 @@ def test_quickstart_runs_the_whole_flow_and_writes_the_documents(
     assert json.loads((tmp_path / "dep-profile.json").read_text())["profile_name"] == "Standard Mac"
 
 
-@each(
-    "environment",
-    [
-        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
-        dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"),
-    ],
-)
+@each("environment", UNFRIENDLY)
 def test_quickstart_runs_without_docstrings_in_the_c_locale_and_behind_a_proxy(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
