@@ -1,4 +1,4 @@
-"""Whoever follows the tutorial sees what it shows."""
+"""A reader who follows the tutorial sees what it shows."""
 
 from pathlib import Path
 

@@ -107,7 +107,7 @@ class Command:
 
 
 class Reader:
-    """Somebody who follows the page.
+    """A reader who follows the page.
 
     Args:
         folder: Where they begin, beside the clone.

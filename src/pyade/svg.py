@@ -2,7 +2,7 @@
 
 Several pictures may stand in one page, so nothing here has a name that another picture could have. Texts and
 lines have the colour of the page, in light and in dark. Every fill has a letter or a pattern of its own, so
-that nobody has to tell colours apart.
+that a reader need not tell colours apart.
 
 Source: the colours are those of Okabe and Ito, "Color Universal Design".
 """

@@ -114,7 +114,7 @@ def p7m(file: str, key: str | None, passphrase_file: str | None) -> None:
 
 
 def _read_machine(data: bytes, trust: DeviceTrust | None) -> tuple[MachineInfo, str]:
-    """Return what a Mac sent, and why nobody may believe it; "" if a trusted device signed it.
+    """Return what a Mac sent, and why it cannot be trusted; "" if a trusted device signed it.
 
     Raises:
         TrustError: It cannot be read.
@@ -153,7 +153,7 @@ def _trust_of(path: str | None) -> DeviceTrust | None:
 
 
 def _show_machine(machine: MachineInfo, doubt: str) -> int:
-    """Print *machine*; *doubt* says why nobody may believe it."""
+    """Print *machine*; *doubt* says why it cannot be trusted."""
     version = machine.version
     facts = {
         "serial_number": machine.serial_number,
